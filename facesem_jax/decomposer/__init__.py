@@ -1,0 +1,1 @@
+"""The semantic decomposer: image -> view, light, depth, albedo (Unsup3D), and its renderer."""

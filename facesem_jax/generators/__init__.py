@@ -1,0 +1,1 @@
+"""Face generators as Flax NNX modules, used as pure functions."""
