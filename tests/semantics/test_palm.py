@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from facesem_jax.semantics import palm, starts
+
+
+def _problem(seed=0, n=80, d=12, components=5, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    U = rng.normal(size=(n, components)) * (rng.uniform(size=(n, components)) < 0.3)
+    V = rng.normal(size=(d, components))
+    V /= np.linalg.norm(V, axis=0)
+    J = U @ V.T + 0.02 * rng.normal(size=(n, d))
+    start = rng.normal(size=(d, components))
+    start /= np.linalg.norm(start, axis=0)
+    return J.astype(dtype), U.astype(dtype), V.astype(dtype), start.astype(dtype)
+
+
+def _solve(J, V, alpha, beta, tolerance=1e-5, **kwargs):
+    J, V = jnp.asarray(J), jnp.asarray(V)
+    return palm.solve(J, starts.least_squares_maps(J, V), V, alpha, beta, tolerance, **kwargs)
+
+
+def test_objective_matches_its_formula():
+    J, U, V, _ = _problem(dtype=np.float64)
+    alpha, beta = 0.3, 0.7
+    expected = ((J - U @ V.T) ** 2).sum() + alpha * np.abs(U).sum()
+    for i in range(5):
+        for j in range(5):
+            expected += beta * (V[:, i] @ V[:, j]) ** 2 if i != j else 0
+    with jax.enable_x64(True):
+        found = float(palm.objective(*map(jnp.asarray, (J, U, V)), alpha, beta))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_partial_gradients_match_automatic_differentiation():
+    J, U, V, _ = _problem(dtype=np.float64)
+    beta = 0.7
+    with jax.enable_x64(True):
+        J, U, V = map(jnp.asarray, (J, U, V))
+        auto_u, auto_v = jax.grad(lambda u, v: palm.objective(J, u, v, 0.0, beta), (0, 1))(U, V)
+        ours_u = palm._gradient_maps(U, J @ V, V.T @ V)
+        ours_v = [palm._gradient_column(p, V[:, p], V.T, J.T @ U, U.T @ U, beta) for p in range(5)]
+        np.testing.assert_allclose(ours_u, auto_u, atol=1e-10)
+        np.testing.assert_allclose(np.stack(ours_v, axis=1), auto_v, atol=1e-10)
+
+
+def test_lipschitz_constants_bound_the_hessians_of_their_blocks():
+    J, U, V, _ = _problem(dtype=np.float64)
+    beta = 2.0
+    with jax.enable_x64(True):
+        J, U, V = map(jnp.asarray, (J, U, V))
+        row = jax.hessian(lambda u: palm.objective(J[:1], u, V, 0.0, 0.0))(U[:1])[0, :, 0, :]
+        top = np.linalg.eigvalsh(np.asarray(row))[-1]
+        assert top <= float(palm._lipschitz_maps(V.T @ V)) <= top * 1.001
+
+        # The diagonal of the Gram matrix is not in the objective: a quadratic in each column.
+        @jax.jit
+        def hessian(p):
+            def of_column(v):
+                return palm.objective(J, U, V.at[:, p].set(v), 0.0, beta)
+
+            return jax.hessian(of_column)(V[:, p])
+
+        for p in range(5):
+            top = np.linalg.eigvalsh(np.asarray(hessian(p)))[-1]
+            bound = float(palm._lipschitz_column(p, V.T @ V, U.T @ U, beta))
+            assert top <= bound <= 2 * top
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_objective_never_rises_in_float32(beta, seed):
+    J, _, _, V = _problem(seed)
+    result = _solve(J, V, 0.3, beta, tolerance=0.0, max_iterations=400)
+    values = np.asarray(result.objective)[: int(result.iterations)]
+    assert values.dtype == np.float32 and values.size > 20
+    assert values[0] <= result.initial_objective
+    assert np.all(np.diff(values) <= 0)
+    assert np.all(np.isnan(np.asarray(result.objective)[values.size :]))
+    # The recorded values are the objective of the iterate, here recomputed in float64.
+    with jax.enable_x64(True):
+        factors = (jnp.asarray(np.asarray(x, np.float64)) for x in (J, result.U, result.V))
+        np.testing.assert_allclose(
+            float(palm.objective(*factors, float(np.float32(0.3)), beta)), values[-1], rtol=1e-5
+        )
+
+
+def test_columns_stay_on_the_sphere():
+    J, _, _, V = _problem()
+    result = _solve(J, 3 * V, 0.3, 0.5, tolerance=0.0, max_iterations=400)
+    np.testing.assert_allclose(np.linalg.norm(np.asarray(result.V), axis=0), 1, atol=1e-6)
+
+
+def test_a_converged_point_meets_the_kkt_conditions():
+    J, _, _, V = _problem(dtype=np.float64)
+    alpha, beta = 0.5, 0.2
+    with jax.enable_x64(True):
+        result = _solve(J, V, alpha, beta, tolerance=1e-8, max_iterations=5000)
+        U, V = np.asarray(result.U), np.asarray(result.V)
+    assert float(result.optimality) <= 1e-8
+    gradient = 2 * (J - U @ V.T) @ V
+    on = U != 0
+    assert 0.2 < on.mean() < 0.8
+    np.testing.assert_allclose(gradient[on], alpha * np.sign(U[on]), atol=1e-6)
+    assert np.all(np.abs(gradient[~on]) <= alpha + 1e-6)
+    # On the sphere: the gradient in v_p is parallel to v_p.
+    gram = V.T @ V
+    np.fill_diagonal(gram, 0)
+    gradient = 2 * (V @ (U.T @ U) - J.T @ U) + 4 * beta * V @ gram
+    tangent = gradient - V * np.sum(gradient * V, axis=0)
+    np.testing.assert_allclose(tangent, 0, atol=1e-6)
+
+
+def _reference_lasso(J, V, alpha, steps=4000):
+    U, lipschitz = np.zeros((J.shape[0], V.shape[1])), 2 * np.linalg.norm(V, 2) ** 2
+    for _ in range(steps):
+        U = U - 2 * (U @ V.T - J) @ V / lipschitz
+        U = np.sign(U) * np.maximum(np.abs(U) - alpha / lipschitz, 0)
+    return U
+
+
+def test_without_redundancy_term_it_is_as_good_as_plain_dictionary_learning():
+    # Reference in float64 NumPy: exact lasso codes, then exact unit-norm atoms one by one.
+    J, _, _, V = _problem(dtype=np.float64)
+    alpha, D = 0.3, V.copy()
+    for _ in range(60):
+        codes = _reference_lasso(J, D, alpha, 150)
+        for p in range(D.shape[1]):
+            atom = (J - codes @ D.T + np.outer(codes[:, p], D[:, p])).T @ codes[:, p]
+            if np.linalg.norm(atom) > 0:
+                D[:, p] = atom / np.linalg.norm(atom)
+    codes = _reference_lasso(J, D, alpha)
+    reference = ((J - codes @ D.T) ** 2).sum() + alpha * np.abs(codes).sum()
+    result = _solve(J.astype(np.float32), V.astype(np.float32), alpha, 0.0, max_iterations=400)
+    final = float(result.objective[int(result.iterations) - 1])
+    assert final <= reference * 1.001
+    # And its maps are the exact lasso codes for its directions.
+    exact = _reference_lasso(J, np.asarray(result.V, np.float64), alpha)
+    np.testing.assert_allclose(np.asarray(result.U), exact, atol=2e-3)
+
+
+def test_the_redundancy_weight_separates_directions():
+    J, _, _, V = _problem()
+    loose, tight = (
+        float(palm.redundancy(_solve(J, V, 0.1, b, max_iterations=400).V)) for b in (0.0, 50.0)
+    )
+    assert tight < 0.1 * loose
+
+
+def test_everything_dies_under_a_huge_alpha_without_nan():
+    J, _, _, V = _problem()
+    for beta in (0.0, 1.0):
+        result = _solve(J, V, 1e4, beta, max_iterations=400)
+        assert np.all(np.asarray(result.U) == 0)
+        assert np.all(np.isfinite(np.asarray(result.V)))
+
+
+def test_dtype_follows_the_jacobian():
+    J, _, _, V = _problem(dtype=np.float64)
+    with jax.enable_x64(True):
+        result = _solve(J, V, 0.3, 0.1, max_iterations=5)
+    assert result.U.dtype == result.V.dtype == result.objective.dtype == np.float64
