@@ -1,0 +1,265 @@
+"""Mean and second moment of per-sample derivatives as a stream.
+
+`init`, `update`, `merge`, `finalise` are pure functions of a pytree; `stream_moments` drives them
+at the edge. Memory: two arrays of a derivative's size plus one sample's derivative, however many
+samples there are.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from facesem_jax.checks import check_floating, check_shape
+from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE, SampleJacobian
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Running moments, centred: no large numbers are subtracted, so float32 suffices.
+
+    Attributes:
+      count: Samples so far, n.
+      mean: Their mean, in the samples' unit.
+      m2: Sum of squared deviations from the mean, ``sum_i (x_i - mean)^2``, elementwise.
+    """
+
+    count: Int[Array, ""]
+    mean: PyTree[Float[Array, "..."]]
+    m2: PyTree[Float[Array, "..."]]
+
+
+class MomentSummary(NamedTuple):
+    """What `finalise` gives, elementwise.
+
+    Attributes:
+      mean: ``E[x]``.
+      mean_square: The second moment ``E[x^2]``, in the squared unit.
+      variance: ``E[(x - E[x])^2]``, the biased (1 / n) variance.
+    """
+
+    mean: PyTree[Float[Array, "..."]]
+    mean_square: PyTree[Float[Array, "..."]]
+    variance: PyTree[Float[Array, "..."]]
+
+
+def init(template: PyTree) -> Moments:
+    """Moments of no samples.
+
+    Args:
+      template: A sample, or its `jax.ShapeDtypeStruct` tree (from `jax.eval_shape`).
+
+    Returns:
+      Zeros of the template's shapes and dtypes.
+    """
+
+    def zeros():  # Twice, so that no buffer is shared and the state can be donated.
+        return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), template)
+
+    return Moments(jnp.zeros((), jnp.int32), zeros(), zeros())
+
+
+def update(moments: Moments, sample: PyTree[Float[Array, "..."]]) -> Moments:
+    r"""Adds one sample.
+
+    .. math::
+      \delta = x - \mu_{n-1}, \quad \mu_n = \mu_{n-1} + \delta / n, \quad
+      M_n = M_{n-1} + \delta\,(x - \mu_n)
+
+    Under ``jax.jit(update, donate_argnums=0)`` the state is updated in place.
+
+    Args:
+      moments: The state so far.
+      sample: A pytree of the template's structure and shapes.
+
+    Returns:
+      The new state.
+
+    Source:
+      Welford, "Note on a method for calculating corrected sums of squares" (1962).
+    """
+    count = moments.count + 1
+    mean = jax.tree.map(lambda m, x: m + (x - m) / count.astype(m.dtype), moments.mean, sample)
+    m2 = jax.tree.map(
+        lambda s, old, new, x: s + (x - old) * (x - new), moments.m2, moments.mean, mean, sample
+    )
+    return Moments(count, mean, m2)
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    r"""Moments of the union of two disjoint sets of samples.
+
+    .. math::
+      \mu = \mu_a + \delta\,\tfrac{n_b}{n}, \quad
+      M = M_a + M_b + \delta^2\,\tfrac{n_a n_b}{n}, \quad \delta = \mu_b - \mu_a
+
+    Args:
+      a: Moments of the one set; may be empty.
+      b: Moments of the other; may be empty.
+
+    Returns:
+      The joint moments, ``n = n_a + n_b``.
+
+    Source:
+      Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+      variances" (1979), equations 2.1.
+    """
+    count = a.count + b.count
+
+    def weight(dtype):
+        return b.count.astype(dtype) / jnp.maximum(count, 1).astype(dtype)
+
+    mean = jax.tree.map(lambda x, y: x + (y - x) * weight(x.dtype), a.mean, b.mean)
+    # n_a * (n_b / n): the product n_a n_b overflows int32 from some 46,000 samples each.
+    m2 = jax.tree.map(
+        lambda s, t, x, y: s + t + jnp.square(y - x) * (a.count.astype(x.dtype) * weight(x.dtype)),
+        a.m2,
+        b.m2,
+        a.mean,
+        b.mean,
+    )
+    return Moments(count, mean, m2)
+
+
+def finalise(moments: Moments) -> MomentSummary:
+    """Turns the running state into mean, second moment and variance.
+
+    Args:
+      moments: The state after at least one sample; without any, all three are zero.
+
+    Returns:
+      The moments.
+    """
+    variance = jax.tree.map(lambda s: s / jnp.maximum(moments.count, 1).astype(s.dtype), moments.m2)
+    mean_square = jax.tree.map(lambda v, m: v + jnp.square(m), variance, moments.mean)
+    return MomentSummary(moments.mean, mean_square, variance)
+
+
+class MomentStep(NamedTuple):
+    """What `stream_moments` yields after each step.
+
+    Attributes:
+      done: Samples so far.
+      total: Samples in all.
+      moments: The state so far.
+    """
+
+    done: int
+    total: int
+    moments: Moments
+
+
+def stream_moments(
+    derivative: Callable[[Float[Array, "d"]], PyTree],
+    ws: Float[Array, "n d"],
+    *,
+    batch_size: int = 4,
+    name: str = "derivative",
+) -> Iterator[MomentStep]:
+    """Streams the moments of ``derivative(w)`` over samples, one jitted step per batch.
+
+    A generator, so that progress bars, checkpoints and early stopping live with the caller.
+    Within a step the samples run one after the other: memory holds one derivative at a time.
+
+    Args:
+      derivative: Pytree and pure function of one sample, such as `SampleJacobian`.
+      ws: The samples.
+      batch_size: Samples per step, at least 1.
+      name: What the derivative is called in an error.
+
+    Yields:
+      A `MomentStep` per batch; its state stays valid after later steps.
+
+    Raises:
+      FacesemError: On bad arguments; or, naming the samples' indices, if a derivative is not
+        finite.
+    """
+    check_shape("ws", ws, (None, None))
+    check_floating("ws", ws)
+    total = ws.shape[0]
+    if total < 1 or batch_size < 1:
+        raise FacesemError(
+            f"ws holds {total} samples and batch_size is {batch_size}; expected at least 1 each."
+        )
+    batch_size = min(batch_size, total)
+    moments = init(jax.eval_shape(derivative, jax.ShapeDtypeStruct(ws.shape[1:], ws.dtype)))
+    for start in range(0, total, batch_size):
+        batch = ws[start : start + batch_size]
+        count = batch.shape[0]
+        # The last batch is padded and the loop stopped early: one compiled step for all.
+        batch = jnp.pad(batch, ((0, batch_size - count), (0, 0)))
+        moments, finite = _step(derivative, moments, batch, count)
+        bad = start + np.flatnonzero(~np.asarray(finite))
+        if bad.size:
+            raise FacesemError(
+                f"The {name} of {bad.size} sample(s) is not finite, the first at index {bad[0]} "
+                f"of ws (from 0). Check that sample's latent and the models' weights for NaN."
+            )
+        yield MomentStep(start + count, total, moments)
+
+
+def stream_jacobian_moments(
+    f: Callable[[Float[Array, "n d"]], PyTree],
+    ws: Float[Array, "n d"],
+    *,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    batch_size: int = 4,
+) -> Iterator[MomentStep]:
+    """Streams the moments of the exact Jacobian ``J(w) = df/dw`` over samples.
+
+    ``J* = finalise(last.moments).mean`` is what the factorisation takes.
+
+    Args:
+      f: Pure function of a batch, (n, d) -> pytree with a leading axis n; best a pytree such as
+        `LocalSemantics` (a plain function's weights become constants of the program).
+      ws: The samples.
+      chunk_size: Tangents pushed at once; see `jacobian`.
+      batch_size: Samples per step.
+
+    Yields:
+      A `MomentStep` per batch; arrays have f's shape with a last axis d.
+
+    Raises:
+      FacesemError: As `stream_moments`.
+
+    Source:
+      Zheng et al. (CVPR 2021), local representations: ``J*``, the average Jacobian.
+    """
+    derivative = SampleJacobian(as_pytree(f), chunk_size)
+    yield from stream_moments(derivative, ws, batch_size=batch_size, name="Jacobian")
+
+
+def as_pytree(f: Callable) -> Callable:
+    """Wraps a plain function so that it can be an argument of a jitted function.
+
+    Args:
+      f: A callable, a pytree or not.
+
+    Returns:
+      ``f`` itself if it is a pytree, else a `jax.tree_util.Partial` of it.
+    """
+    return jax.tree_util.Partial(f) if jax.tree_util.all_leaves([f]) else f
+
+
+@jax.jit
+def _step(
+    derivative: Callable[[Array], PyTree],
+    moments: Moments,
+    ws: Float[Array, "b d"],
+    count: Int[Array, ""],
+) -> tuple[Moments, Bool[Array, "b"]]:
+    """Adds the first ``count`` samples; also says which derivatives were finite."""
+
+    def body(i, carry):
+        moments, finite = carry
+        sample = derivative(ws[i])
+        ok = jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(sample)])
+        return update(moments, sample), finite.at[i].set(jnp.all(ok))
+
+    return jax.lax.fori_loop(0, count, body, (moments, jnp.ones(ws.shape[0], bool)))
