@@ -14,7 +14,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _HIGHEST = lax.Precision.HIGHEST
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Uniform in +-1/sqrt(fan_in): the initial scale that the reference was trained from. It starts
 # depth, view and light near zero, which the first steps of training rely on.
 _KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -88,15 +87,23 @@ def conv_transpose_4x4(
     Returns:
       (n, 2h, 2w, o).
     """
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        [(2, 2), (2, 2)],
-        lhs_dilation=(2, 2),
-        dimension_numbers=_DIMENSIONS,
-        precision=_HIGHEST,
+    # A matrix product and an overlap-add of 2x2 blocks: XLA's CPU back end takes 10 to 40 times
+    # as long over the kernel gradient of the equal convolution with a dilated input.
+    n, h, w, c = x.shape
+    o = kernel.shape[-1]
+    patches = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(c, -1), precision=_HIGHEST)
+    # Tap a = 2 q + r lands in block i + q at phase r; the axes are (q, r) along y, then along x.
+    patches = patches.reshape(n, h, w, 2, 2, 2, 2, o)
+    blocks = sum(
+        jnp.pad(
+            patches[:, :, :, q, :, s],
+            ((0, 0), (q, 1 - q), (s, 1 - s), (0, 0), (0, 0), (0, 0)),
+        )
+        for q in (0, 1)
+        for s in (0, 1)
     )
+    out = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, o)
+    return out[:, 1:-1, 1:-1]
 
 
 def _conv(inputs, outputs, size, stride, padding, rngs) -> nnx.Conv:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from facesem_jax.checks import check_shape
 from facesem_jax.decomposer.camera import (
+    intrinsics,
     inverse_warp,
     normalise_pixels,
     pixel_coordinates,
@@ -25,7 +26,6 @@ from facesem_jax.decomposer.camera import (
     unproject,
     warped_points,
 )
-from facesem_jax.decomposer.camera import intrinsics as make_intrinsics
 from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
 from facesem_jax.errors import FacesemError
@@ -101,7 +101,7 @@ def warp_fixed_point(
     """
     check_shape("depth", depth, (None, config.image_size, config.image_size))
     check_shape("view", view, (depth.shape[0], 6))
-    camera = make_intrinsics(config.image_size, config.fov_degrees)
+    camera = intrinsics(config.image_size, config.fov_degrees)
     center = config.rotation_center_depth
     u, v = pixel_coordinates(*depth.shape[1:], depth.dtype)
 
@@ -119,7 +119,7 @@ def warp_fixed_point(
     a, b = ray(still_view)
 
     def residual(z):
-        """phi and phi' at view depth z."""
+        """Residual phi and phi' at view depth z."""
         x, y, zc = at(z, a, b)
         pu, pv = project((x, y, zc), camera)
         surface, along_u, along_v = _depth_and_slopes(still_depth, pu, pv)
@@ -173,7 +173,7 @@ def warp_by_rasterizer(
 
     check_shape("depth", depth, (None, config.image_size, config.image_size))
     check_shape("view", view, (depth.shape[0], 6))
-    camera = make_intrinsics(config.image_size, config.fov_degrees)
+    camera = intrinsics(config.image_size, config.fov_degrees)
     center = config.rotation_center_depth
     points = warped_points(depth, view, camera, center)
 

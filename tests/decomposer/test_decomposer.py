@@ -49,17 +49,19 @@ def golden():
 
 @pytest.fixture(scope="module")
 def model(golden):
-    model = Decomposer(GOLDEN_CONFIG, rngs=nnx.Rngs(0))
-    flat = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+    # Shapes alone: drawing the initial values takes longer than the tests.
+    model = nnx.eval_shape(lambda: Decomposer(GOLDEN_CONFIG, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(model)
+    flat = dict(nnx.to_flat_state(state))
     table = unsup3d_key_map(GOLDEN_CONFIG)
     names = {k.removeprefix("state/") for k in golden if k.startswith("state/")}
     assert names == set(table)
     assert {path for path, _ in table.values()} == set(flat)
     for name, (path, kind) in table.items():
         value = jnp.asarray(golden[f"state/{name}"].transpose(AXES[kind]), jnp.float32)
-        assert flat[path][...].shape == value.shape, name
-        flat[path][...] = value
-    return model
+        assert flat[path].shape == value.shape, name
+        flat[path] = flat[path].replace(value)
+    return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
 @pytest.fixture(scope="module")
