@@ -166,6 +166,7 @@ def stream_moments(
 
     A generator, so that progress bars, checkpoints and early stopping live with the caller.
     Within a step the samples run one after the other: memory holds one derivative at a time.
+    Loop over it and keep the last step; a list of the steps would hold every state.
 
     Args:
       derivative: Pytree and pure function of one sample, such as `SampleJacobian`.
