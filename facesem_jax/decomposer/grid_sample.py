@@ -49,7 +49,7 @@ def bilinear_sample(
     tu, tv = (u - left)[..., None], (v - top)[..., None]
     start = (jnp.arange(n) * (rows * cols))[:, None, None]
     index = start + (top.astype(jnp.int32) + pad) * cols + left.astype(jnp.int32) + pad
-    flat = images.reshape(-1, c)
+    flat = jnp.asarray(images).reshape(-1, c)
 
     def tap(offset):
         return flat.at[index + offset].get(mode="clip")

@@ -5,6 +5,7 @@ with HWIO kernels. No convolution has a bias. `facesem_jax.decomposer.naming` ma
 parameter names to the modules here.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -14,9 +15,26 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _HIGHEST = lax.Precision.HIGHEST
-# Uniform in +-1/sqrt(fan_in): the initial scale that the reference was trained from. It starts
-# depth, view and light near zero, which the first steps of training rely on.
-_KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def _uniform(key, shape, bound, dtype):
+    """Uniform values in +-bound.
+
+    Drawn by powers of two and cut: a new size costs a compilation of a second, and the networks
+    have kernels of some 40 sizes.
+    """
+    size = math.prod(shape)
+    values = jax.random.uniform(key, (1 << (size - 1).bit_length(),), dtype, -1, 1)
+    return values[:size].reshape(shape) * bound
+
+
+def _kernel_init(key, shape, dtype=jnp.float32, out_sharding=None):
+    """Uniform in +-1/sqrt(fan_in), the initial scale that the reference was trained from.
+
+    It starts depth, view and light near zero, which the first steps of training rely on.
+    """
+    del out_sharding
+    return _uniform(key, shape, math.prod(shape[:-1]) ** -0.5, dtype)
 
 
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -52,11 +70,8 @@ class ConvTranspose(nnx.Module):
         size = unfold or 4
         # PyTorch's fan-in of a transposed convolution counts the outputs.
         bound = (outputs * size * size) ** -0.5
-        self.kernel = nnx.Param(
-            jax.random.uniform(
-                rngs.params(), (size, size, inputs, outputs), minval=-bound, maxval=bound
-            )
-        )
+        shape = (size, size, inputs, outputs)
+        self.kernel = nnx.Param(_uniform(rngs.params(), shape, bound, jnp.float32))
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 o"]:
         """Applies the transposed convolution.
@@ -114,7 +129,7 @@ def _conv(inputs, outputs, size, stride, padding, rngs) -> nnx.Conv:
         strides=stride,
         padding=padding,
         use_bias=False,
-        kernel_init=_KERNEL_INIT,
+        kernel_init=_kernel_init,
         precision=_HIGHEST,
         rngs=rngs,
     )

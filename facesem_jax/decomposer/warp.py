@@ -55,7 +55,9 @@ class Warp(NamedTuple):
 
 def _inside(u, v):
     h, w = u.shape[1:]
-    return (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
+    # Rounding alone must not drop the outer pixels of an unmoved face.
+    slack = 1e-3
+    return (u >= -slack) & (u <= w - 1 + slack) & (v >= -slack) & (v <= h - 1 + slack)
 
 
 def _depth_and_slopes(depth, u, v):
@@ -138,7 +140,7 @@ def warp_fixed_point(
 
     low, high = ((limit - b[2]) / a[2] for limit in (config.min_depth, config.max_depth))
     low, high = jnp.minimum(low, high), jnp.maximum(low, high)
-    z, low, high = lax.fori_loop(0, steps, step, ((low + high) / 2, low, high))
+    z, _, _ = lax.fori_loop(0, steps, step, ((low + high) / 2, low, high))
     _, slope = residual(z)
     z, slope = lax.stop_gradient((z, jnp.maximum(slope, _MIN_SLOPE)))
 
@@ -146,8 +148,10 @@ def warp_fixed_point(
     x, y, zc = at(z, a, b)
     pu, pv = project((x, y, zc), camera)
     surface = bilinear_sample(depth[..., None], pu, pv, padding="border")[..., 0]
-    # The bracket holds the last step too, where a rough surface left the search unfinished.
-    z = jnp.clip(z - (zc - surface) / slope, low, high)
+    # Where a rough surface left the search unfinished, the last step may overshoot. The limits are
+    # those of the whole search: its last bracket ends at the root, where a clip has no gradient.
+    slack = 0.05 * (high - low)
+    z = jnp.clip(z - (zc - surface) / slope, low - slack, high + slack)
     pu, pv = project(at(z, a, b), camera)
     return Warp(pu, pv, z, _inside(pu, pv))
 
@@ -168,7 +172,7 @@ def warp_by_rasterizer(
     Returns:
       The warp.
     """
-    # Imported here: the other search does not need the rasteriser.
+    # Imported here: training, which takes the other search, need not load the rasteriser.
     from facesem_jax.decomposer.rasterizer import render_depth
 
     check_shape("depth", depth, (None, config.image_size, config.image_size))
@@ -180,12 +184,9 @@ def warp_by_rasterizer(
     def draw(vertices):
         return render_depth(
             vertices,
-            camera.fx,
-            camera.fy,
-            camera.cx,
-            camera.cy,
+            camera.matrix.astype(vertices.dtype),
             config.image_size,
-            config.pixel_center,
+            pixel_center=config.pixel_center,
         )
 
     seen, mask = jax.vmap(draw)(points)
