@@ -1,5 +1,7 @@
 """The z-buffer against a brute-force rasteriser, and its gradients against differences."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -135,10 +137,9 @@ def test_order_of_faces_and_winding_do_not_matter():
     np.testing.assert_allclose(second.depth, first.depth, atol=1e-6)
 
 
-@pytest.mark.parametrize("pairs_per_step", [37, 100_000])
-def test_chunk_size_does_not_change_the_result(pairs_per_step):
+def test_chunk_size_does_not_change_the_result():
     vertices, faces = soup(3)
-    got = draw(vertices, faces, pairs_per_step=pairs_per_step)
+    got = draw(vertices, faces, pairs_per_step=37)
     np.testing.assert_array_equal(got.face_index, draw(vertices, faces).face_index)
 
 
@@ -189,7 +190,7 @@ def test_unusable_triangles_are_dropped():
     nearer = draw(vertices, faces, near=1e-4).face_index
     assert set(np.unique(nearer)) == {-1, 2} and (nearer == 2).mean() > 0.7
     vertices = jnp.asarray(np.array(vertices, np.float32))
-    gradient = jax.grad(lambda v: rasterize(v, faces, 8).depth.sum())(vertices)
+    gradient = jax.jit(jax.grad(lambda v: rasterize(v, faces, 8).depth.sum()))(vertices)
     np.testing.assert_array_equal(gradient, 0)
 
 
@@ -201,6 +202,7 @@ def pinhole(size, fov=10.0):
     return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1.0]])
 
 
+@partial(jax.jit, static_argnames="size")
 def turn(depth, angles, intrinsics, size):
     """Points of a depth map turned by (yaw, pitch, roll) radians about (0, 0, 1)."""
     v, u = jnp.mgrid[:size, :size]
@@ -233,8 +235,7 @@ def test_grid_mesh_under_views_agrees_with_brute_force(degrees):
     with jax.enable_x64(True):
         intrinsics = pinhole(size)
         points = turn(jnp.asarray(bump(size)), np.deg2rad(degrees) + 1e-3, intrinsics, size)
-        render = jax.jit(lambda points: render_depth(points, intrinsics, target, background=9.0))
-        depth, mask = jax.device_get(render(points))
+        depth, mask = jax.device_get(render_depth(points, intrinsics, target, background=9.0))
         projected = project(np.asarray(points), intrinsics)
         got = jax.device_get(rasterize(jnp.asarray(projected), grid_faces(size, size), target))
     reference = brute_force(projected, grid_faces(size, size), *target)
@@ -248,16 +249,17 @@ def test_grid_mesh_under_views_agrees_with_brute_force(degrees):
 
 def test_slanted_plane_has_its_analytic_depth():
     # n . p = 1 with p = z ((u - cx) / fx, (v - cy) / fy, 1) gives 1 / z, affine in (u, v).
-    size, normal = 16, np.array([0.9, -0.5, 0.7])
+    size, target, normal = 24, (20, 28), np.array([0.9, -0.5, 0.7])
     intrinsics = pinhole(size, fov=50.0)
-    x, y = np.meshgrid(np.linspace(-1.5, 1.5, 4), np.linspace(-1.5, 1.5, 4))
+    x, y = np.meshgrid(np.linspace(-1.5, 1.5, size), np.linspace(-1.5, 1.5, size))
     z = (1 - normal[0] * x - normal[1] * y) / normal[2]
     with jax.enable_x64(True):
         points = jnp.asarray(np.stack([x, y, z], -1))
-        depth, mask = jax.device_get(render_depth(points, intrinsics, size))
-    v, u = np.mgrid[:size, :size]
-    ray = np.stack([(u - 7.5) / intrinsics[0, 0], (v - 7.5) / intrinsics[1, 1], np.ones_like(u)])
-    assert mask.sum() > 50 and np.ptp(depth[mask]) > 0.3
+        depth, mask = jax.device_get(render_depth(points, intrinsics, target))
+    v, u = np.mgrid[: target[0], : target[1]]
+    focal, centre = intrinsics[0, 0], intrinsics[0, 2]
+    ray = np.stack([(u - centre) / focal, (v - centre) / focal, np.ones_like(u)])
+    assert mask.sum() > 100 and np.ptp(depth[mask]) > 0.3
     np.testing.assert_allclose(depth[mask], 1 / np.tensordot(normal, ray, 1)[mask], atol=1e-6)
 
 
@@ -278,7 +280,7 @@ def interior(mask, depth, jump=0.02):
 
 
 def test_gradient_with_respect_to_depth_and_view():
-    size, step = 24, 1e-6
+    size, target, step = 24, (20, 28), 1e-6
     rng = np.random.default_rng(3)
     with jax.enable_x64(True):
         intrinsics = jnp.asarray(pinhole(size))
@@ -286,7 +288,7 @@ def test_gradient_with_respect_to_depth_and_view():
 
         def loss(canonical, angles, weights):
             points = turn(canonical, angles, intrinsics, size)
-            depth, mask = render_depth(points, intrinsics, size)
+            depth, mask = render_depth(points, intrinsics, target)
             return jnp.sum(weights * depth), (depth, mask, points)
 
         @jax.jit
@@ -296,9 +298,9 @@ def test_gradient_with_respect_to_depth_and_view():
 
         def seen(points):
             projected = jnp.asarray(project(np.asarray(points), np.asarray(intrinsics)))
-            return rasterize(projected, grid_faces(size, size), size).face_index
+            return rasterize(projected, grid_faces(size, size), target).face_index
 
-        (_, (depth, mask, points)), _ = evaluate(canonical, angles, jnp.zeros((size, size)))
+        (_, (depth, mask, points)), _ = evaluate(canonical, angles, jnp.zeros(target))
         index = seen(points)
         safe = interior(np.asarray(mask), np.asarray(depth))
         assert 60 < safe.sum() < mask.sum() - 60
@@ -356,23 +358,20 @@ def test_gradient_with_respect_to_each_vertex_of_a_soup():
 
 def test_vmap_equals_a_loop():
     size, intrinsics = 16, pinhole(16).astype(np.float32)
-    angles = jnp.deg2rad(jnp.array([[0.3, 0.2, 0.1], [25, 10, 3], [-60, 5, 80], [179.0, 2, 1]]))
-    depth = jnp.asarray(bump(size), jnp.float32)
-    points = jax.jit(jax.vmap(lambda a: turn(depth, a, intrinsics, size)))(angles)
+    degrees = [[0.3, 0.2, 0.1], [25, 10, 3], [-60, 5, 80], [179.0, 2, 1]]
+    depth = bump(size).astype(np.float32)
+    points = jnp.stack([turn(depth, np.deg2rad(a), intrinsics, size) for a in degrees])
 
-    def loss(points):
-        depth, mask = render_depth(points, intrinsics, size)
-        return jnp.sum(depth**2), (depth, mask)
+    def render(points):
+        return render_depth(points, intrinsics, size)
 
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    single = jax.jit(value_and_grad)
-    (_, (depths, masks)), gradients = jax.jit(jax.vmap(value_and_grad))(points)
-    for i in range(len(angles)):
-        (_, (depth, mask)), gradient = single(points[i])
+    single = jax.jit(render)
+    depths, masks = jax.jit(jax.vmap(render))(points)
+    for i in range(len(degrees)):
+        depth, mask = single(points[i])
         np.testing.assert_array_equal(masks[i], mask)
         np.testing.assert_allclose(depths[i], depth, atol=1e-6)
-        np.testing.assert_allclose(gradients[i], gradient, rtol=1e-4, atol=1e-4)
-    assert len({int(m.sum()) for m in masks}) > 2
+    assert len({int(m.sum()) for m in masks}) > 2  # the views need unlike numbers of steps
 
 
 def test_background_image_has_no_nan_gradient():
