@@ -1,0 +1,97 @@
+"""Sizes of a generator, as plain data that a JSON file can hold."""
+
+import dataclasses
+import math
+
+from facesem_jax.errors import FacesemError
+
+
+def config_from_dict(cls, data: dict):
+    """Builds a config dataclass from a JSON dictionary, refusing what it does not know.
+
+    Args:
+      cls: The dataclass to build.
+      data: Field values by name; lists become tuples.
+
+    Returns:
+      An instance of ``cls``.
+
+    Raises:
+      FacesemError: On an unknown or a missing field, naming it.
+    """
+    if not isinstance(data, dict):
+        raise FacesemError(f"{cls.__name__}: expected a dictionary, found {type(data).__name__}.")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise FacesemError(
+            f"{cls.__name__}: unknown field(s) {', '.join(unknown)}; known are {', '.join(fields)}."
+        )
+    required = {
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(required - set(data))
+    if missing:
+        raise FacesemError(f"{cls.__name__}: missing field(s) {', '.join(missing)}.")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGAN2Config:
+    """Sizes of a StyleGAN2 generator (Karras et al. 2020, arXiv 1912.04958).
+
+    Attributes:
+      resolution: Height and width of the image in pixels, a power of two, at least 8.
+      channels: Feature maps at 4x4, 8x8, ..., ``resolution``.
+      z_dim: Size of the latent z.
+      w_dim: Size of the intermediate latent w.
+      mapping_layers: Number of fully connected layers from z to w.
+      mapping_lr_multiplier: Learning-rate multiplier of the mapping network; weights are
+        stored divided by it.
+      conv_clamp: Activations are clamped to [-conv_clamp, conv_clamp] (StyleGAN2-ADA's
+        guard for float16), or ``None``.
+      image_channels: Channels of the image.
+    """
+
+    resolution: int
+    channels: tuple[int, ...]
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_multiplier: float = 0.01
+    conv_clamp: float | None = None
+    image_channels: int = 3
+
+    def __post_init__(self):
+        check_resolution_channels(self.resolution, self.channels)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of rows of w_plus: two per resolution, counting the last toRGB, less two."""
+        return 2 * int(math.log2(self.resolution)) - 2
+
+    def to_dict(self) -> dict:
+        """The fields as JSON-able values."""
+        return dataclasses.asdict(self)
+
+
+def check_resolution_channels(resolution: int, channels: tuple[int, ...]) -> None:
+    """Raises unless ``channels`` has one entry per resolution from 4 to ``resolution``.
+
+    Args:
+      resolution: Image size in pixels.
+      channels: Feature maps at 4, 8, ..., ``resolution``.
+
+    Raises:
+      FacesemError: On a resolution that is no power of two, or a wrong number of entries.
+    """
+    if resolution < 8 or resolution & (resolution - 1):
+        raise FacesemError(f"resolution is {resolution}; expected a power of two, at least 8.")
+    expected = int(math.log2(resolution)) - 1
+    if len(channels) != expected:
+        raise FacesemError(
+            f"channels has {len(channels)} entries; resolution {resolution} needs {expected}, "
+            "one for each of 4, 8, ..., resolution."
+        )

@@ -1,0 +1,105 @@
+"""The mapping network z -> w, with truncation."""
+
+import itertools
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from facesem_jax.checks import check_floating, check_shape
+from facesem_jax.errors import FacesemError
+from facesem_jax.generators.layers import Buffer, EqualizedLinear, leaky_relu, pixel_norm
+
+
+def truncate(
+    w: Float[Array, "n d"],
+    w_avg: Float[Array, " d"],
+    num_layers: int,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+) -> Float[Array, "n d"] | Float[Array, "n l d"]:
+    """Pulls w towards its average: ``w_avg + psi (w - w_avg)`` (StyleGAN, appendix B).
+
+    Args:
+      w: Intermediate latents.
+      w_avg: Their average over z.
+      num_layers: Rows of a w_plus.
+      psi: Share of the deviation that is kept; 1 leaves w as it is.
+      cutoff: Truncate only the first ``cutoff`` layers; ``None`` truncates all.
+
+    Returns:
+      w of shape (n, d), or with ``cutoff`` a w_plus of shape (n, num_layers, d).
+
+    Raises:
+      FacesemError: On a cutoff outside 0..num_layers.
+    """
+    truncated = w_avg + psi * (w - w_avg)
+    if cutoff is None:
+        return truncated
+    if not 0 <= cutoff <= num_layers:
+        raise FacesemError(
+            f"truncation_cutoff is {cutoff}; this generator has layers 0..{num_layers}."
+        )
+    keep = jnp.arange(num_layers)[:, None] < cutoff
+    return jnp.where(keep, truncated[:, None, :], w[:, None, :])
+
+
+class Mapping(nnx.Module):
+    """StyleGAN's mapping network: pixel norm, then equalised linear layers with leaky ReLU."""
+
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        mapping_layers: int,
+        num_layers: int,
+        *,
+        lr_multiplier: float = 0.01,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network; hidden layers have ``w_dim`` units.
+
+        Args:
+          z_dim: Size of z.
+          w_dim: Size of w.
+          mapping_layers: Number of layers.
+          num_layers: Rows of a w_plus (the synthesis network's count).
+          lr_multiplier: Learning-rate multiplier of every layer.
+          rngs: Source of the initial weights.
+        """
+        sizes = [z_dim] + [w_dim] * mapping_layers
+        self.layers = nnx.List(
+            [
+                EqualizedLinear(i, o, lr_multiplier=lr_multiplier, rngs=rngs)
+                for i, o in itertools.pairwise(sizes)
+            ]
+        )
+        self.w_avg = Buffer(jnp.zeros(w_dim))
+        self.z_dim = z_dim
+        self.num_layers = num_layers
+
+    def __call__(
+        self,
+        z: Float[Array, "n z"],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Float[Array, "n d"] | Float[Array, "n l d"]:
+        """Maps latents to intermediate latents.
+
+        Args:
+          z: Latents, standard normal, shape (n, z_dim).
+          truncation_psi: See `truncate`.
+          truncation_cutoff: See `truncate`.
+
+        Returns:
+          w of shape (n, w_dim); with a cutoff, w_plus of shape (n, num_layers, w_dim).
+
+        Raises:
+          FacesemError: On a wrong shape or dtype of z, or a cutoff out of range.
+        """
+        check_shape("z", z, (None, self.z_dim))
+        check_floating("z", z)
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = leaky_relu(layer(x))
+        return truncate(x, self.w_avg[...], self.num_layers, truncation_psi, truncation_cutoff)
