@@ -33,7 +33,8 @@ def truncate(
     Raises:
       FacesemError: On a cutoff outside 0..num_layers.
     """
-    truncated = w_avg + psi * (w - w_avg)
+    # In this form psi = 1 returns w to the last bit.
+    truncated = w + (1.0 - psi) * (w_avg - w)
     if cutoff is None:
         return truncated
     if not 0 <= cutoff <= num_layers:
