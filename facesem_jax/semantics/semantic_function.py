@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_floating, check_images, check_shape
+from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.errors import FacesemError
 
 _DEGREES = 180.0 / math.pi
@@ -168,8 +169,6 @@ def _framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
     images = f.generator.synthesis(w)
     check_images("the generator's images", images)
     if f.crop_box is not None:
-        from facesem_jax.decomposer.crop import crop_and_resize
-
         return crop_and_resize(images, f.crop_box, f.size)
     if images.shape[1:3] != (f.size, f.size):
         raise FacesemError(

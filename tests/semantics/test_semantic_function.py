@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from facesem_jax.decomposer.crop import CropBox, crop_and_resize
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.semantic_function import (
     ENVIRONMENT_NAMES,
@@ -105,9 +106,8 @@ def test_dtype_follows_the_input():
 
 
 def test_crop_is_differentiable_and_lands_at_the_size(ws):
-    crop_and_resize = pytest.importorskip("facesem_jax.decomposer.crop").crop_and_resize
     g = ToyGenerator(size=16)
-    box = (2, 3, 10, 11)
+    box = CropBox(2 / 16, 3 / 16, 10 / 16, 11 / 16)
     f = local_semantics(g, ToyDecomposer(), box, size=SIZE)
     chex.assert_shape(f(ws), (3, SIZE, SIZE, 4))
     expected = crop_and_resize(g.synthesis(ws), box, SIZE)
