@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from facesem_jax.configs import config_from_dict
 from facesem_jax.errors import FacesemError
 
 
@@ -165,16 +166,4 @@ class DecomposerConfig:
         Raises:
           FacesemError: On an unknown or a missing field, naming it.
         """
-        if not isinstance(data, dict):
-            raise FacesemError(f"DecomposerConfig: expected a dictionary, found {data!r}.")
-        known = [f.name for f in dataclasses.fields(cls)]
-        unknown = sorted(set(data) - set(known))
-        missing = [name for name in known if name not in data]
-        if unknown:
-            raise FacesemError(
-                f"DecomposerConfig: unknown field(s) {', '.join(unknown)}; "
-                f"known are {', '.join(known)}."
-            )
-        if missing:
-            raise FacesemError(f"DecomposerConfig: missing field(s) {', '.join(missing)}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        return config_from_dict(cls, data)

@@ -28,6 +28,7 @@ from facesem_jax.decomposer.camera import (
 )
 from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
+from facesem_jax.decomposer.rasterizer import render_depth
 from facesem_jax.errors import FacesemError
 
 METHODS = ("fixed_point", "rasterizer")
@@ -172,9 +173,6 @@ def warp_by_rasterizer(
     Returns:
       The warp.
     """
-    # Imported here: training, which takes the other search, need not load the rasteriser.
-    from facesem_jax.decomposer.rasterizer import render_depth
-
     check_shape("depth", depth, (None, config.image_size, config.image_size))
     check_shape("view", view, (depth.shape[0], 6))
     camera = intrinsics(config.image_size, config.fov_degrees)

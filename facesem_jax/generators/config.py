@@ -6,38 +6,6 @@ import math
 from facesem_jax.errors import FacesemError
 
 
-def config_from_dict(cls, data: dict):
-    """Builds a config dataclass from a JSON dictionary, refusing what it does not know.
-
-    Args:
-      cls: The dataclass to build.
-      data: Field values by name; lists become tuples.
-
-    Returns:
-      An instance of ``cls``.
-
-    Raises:
-      FacesemError: On an unknown or a missing field, naming it.
-    """
-    if not isinstance(data, dict):
-        raise FacesemError(f"{cls.__name__}: expected a dictionary, found {type(data).__name__}.")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - set(fields))
-    if unknown:
-        raise FacesemError(
-            f"{cls.__name__}: unknown field(s) {', '.join(unknown)}; known are {', '.join(fields)}."
-        )
-    required = {
-        name
-        for name, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - set(data))
-    if missing:
-        raise FacesemError(f"{cls.__name__}: missing field(s) {', '.join(missing)}.")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
-
-
 @dataclasses.dataclass(frozen=True)
 class StyleGAN2Config:
     """Sizes of a StyleGAN2 generator (Karras et al. 2020, arXiv 1912.04958).

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from facesem_jax.configs import config_from_dict
 from facesem_jax.errors import FacesemError
-from facesem_jax.generators.config import StyleGAN2Config, config_from_dict
+from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
