@@ -1,10 +1,12 @@
-r"""NHWC convolution whose kernel gradient is fast on CPUs too.
+r"""NHWC convolutions whose kernel gradients are fast on CPUs too.
 
 XLA computes the gradient with respect to a kernel as a convolution whose window is the whole
-image, which its CPU backend runs up to 30 times slower than the forward pass (measured for
-32x32 maps, 64 -> 128 channels: 2.1 s against 0.07 s). The same gradient is one matrix product
-per kernel tap, ``dK[a, b] = x_shifted[a, b]^T dy`` (0.2 s). `conv2d` states this through its
-tangent rule, so forward mode, reverse mode and their nesting all keep working.
+image. Its CPU backend runs that well for kernels of 3x3 and more, but hundreds of times slower than
+the forward pass for the 2x2 kernels of an up-sampling convolution (measured on one
+core for 8x8 maps, 192 -> 512 channels, batch 32: 2.06 s against 0.008 s forward). There the same
+gradient is one matrix product per kernel tap, ``dK[a, b] = x_shifted[a, b]^T dy`` (0.023 s).
+`conv2d` states this through its tangent rule, so forward mode, reverse mode and their nesting all
+keep working.
 """
 
 import functools
@@ -18,6 +20,8 @@ from jaxtyping import Array, Float
 #: Float32 products everywhere: TPUs and TF32 GPUs would default to fewer bits.
 PRECISION = jax.lax.Precision.HIGHEST
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+# The largest kernel area for which one product per tap beats XLA's own kernel gradient.
+_TAPS_AREA = 4
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -66,7 +70,8 @@ def _conv2d_jvp(stride, pads, primals, tangents):
     if not isinstance(dx, SymbolicZero):
         dy = _dense(dx, kernel, stride, pads)
     if not isinstance(dkernel, SymbolicZero):
-        dk = _by_taps(x, dkernel, stride, pads)
+        small = kernel.shape[0] * kernel.shape[1] <= _TAPS_AREA
+        dk = (_by_taps if small else _dense)(x, dkernel, stride, pads)
         dy = dk if dy is None else dy + dk
     return y, jnp.zeros_like(y) if dy is None else dy
 
@@ -92,3 +97,34 @@ def conv2d(
       Output maps, float32 products at full precision.
     """
     return _conv2d(x, kernel, stride, _explicit_padding(x, kernel, stride, padding))
+
+
+def conv_transpose_4x4(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c o"]
+) -> Float[Array, "n h2 w2 o"]:
+    """Transposed 4x4 convolution of stride 2 and padding 1.
+
+    Args:
+      x: (n, h, w, c).
+      kernel: (4, 4, c, o); ``out[2 i + a - 1] += x[i] kernel[a]`` along each axis.
+
+    Returns:
+      (n, 2h, 2w, o).
+    """
+    # A matrix product and an overlap-add of 2x2 blocks: XLA's CPU back end takes 10 to 40 times
+    # as long over the kernel gradient of the equal convolution with a dilated input.
+    n, h, w, c = x.shape
+    o = kernel.shape[-1]
+    patches = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(c, -1), precision=PRECISION)
+    # Tap a = 2 q + r lands in block i + q at phase r; the axes are (q, r) along y, then along x.
+    patches = patches.reshape(n, h, w, 2, 2, 2, 2, o)
+    blocks = sum(
+        jnp.pad(
+            patches[:, :, :, q, :, s],
+            ((0, 0), (q, 1 - q), (s, 1 - s), (0, 0), (0, 0), (0, 0)),
+        )
+        for q in (0, 1)
+        for s in (0, 1)
+    )
+    out = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, o)
+    return out[:, 1:-1, 1:-1]

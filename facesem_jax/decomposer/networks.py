@@ -14,6 +14,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from facesem_jax.conv import conv_transpose_4x4
+
 _HIGHEST = lax.Precision.HIGHEST
 
 
@@ -88,37 +90,6 @@ class ConvTranspose(nnx.Module):
         if self.unfold:
             return jnp.einsum("nc,hwco->nhwo", x[:, 0, 0], kernel, precision=_HIGHEST)
         return conv_transpose_4x4(x, kernel)
-
-
-def conv_transpose_4x4(
-    x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c o"]
-) -> Float[Array, "n h2 w2 o"]:
-    """Transposed 4x4 convolution of stride 2 and padding 1.
-
-    Args:
-      x: (n, h, w, c).
-      kernel: (4, 4, c, o); ``out[2 i + a - 1] += x[i] kernel[a]`` along each axis.
-
-    Returns:
-      (n, 2h, 2w, o).
-    """
-    # A matrix product and an overlap-add of 2x2 blocks: XLA's CPU back end takes 10 to 40 times
-    # as long over the kernel gradient of the equal convolution with a dilated input.
-    n, h, w, c = x.shape
-    o = kernel.shape[-1]
-    patches = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(c, -1), precision=_HIGHEST)
-    # Tap a = 2 q + r lands in block i + q at phase r; the axes are (q, r) along y, then along x.
-    patches = patches.reshape(n, h, w, 2, 2, 2, 2, o)
-    blocks = sum(
-        jnp.pad(
-            patches[:, :, :, q, :, s],
-            ((0, 0), (q, 1 - q), (s, 1 - s), (0, 0), (0, 0), (0, 0)),
-        )
-        for q in (0, 1)
-        for s in (0, 1)
-    )
-    out = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, o)
-    return out[:, 1:-1, 1:-1]
 
 
 def _conv(inputs, outputs, size, stride, padding, rngs) -> nnx.Conv:

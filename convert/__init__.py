@@ -1,0 +1,1 @@
+"""Checkpoint conversion from PyTorch to Flax; the only part of the project that needs PyTorch."""

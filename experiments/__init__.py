@@ -1,0 +1,1 @@
+"""One runnable module per result, over the library."""

@@ -1,0 +1,1 @@
+"""Training of the generator and the decomposer, as pure functions of pytrees."""

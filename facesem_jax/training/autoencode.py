@@ -1,0 +1,111 @@
+"""Stage (a) of the generator's training: an encoder gives w, the synthesis network draws it."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from facesem_jax.conv import PRECISION
+from facesem_jax.generators.encoder import Encoder
+from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.training.losses import gradient_l1, pyramid_l1
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencodeConfig:
+    """Weights of the autoencoding loss.
+
+    Attributes:
+      gradient: Of the L1 of image gradients.
+      noise: Standard deviation of the Gaussian noise on w, which keeps W smooth.
+      size_penalty: Of the mean of w^2.
+      latent_anchor: Of the squared error of the source's z read linearly from w. The source
+        GAN's z holds structure (pitch, mouth) more linearly than a w trained on pixels does.
+    """
+
+    gradient: float = 1.0
+    noise: float = 0.1
+    size_penalty: float = 1e-3
+    latent_anchor: float = 0.05
+
+
+class Faces(NamedTuple):
+    """A batch of the stream.
+
+    Attributes:
+      images: In [-1, 1].
+      z: The latents that the source drew them from.
+    """
+
+    images: Float[Array, "n h w 3"]
+    z: Float[Array, "n z"]
+
+
+class LinearReadout(nnx.Module):
+    """The linear map from w to the source's z; used in training only."""
+
+    def __init__(self, w_dim: int, z_dim: int):
+        """Starts at zero."""
+        self.kernel = nnx.Param(jnp.zeros((w_dim, z_dim)))
+        self.bias = nnx.Param(jnp.zeros(z_dim))
+
+    def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n z"]:
+        """Reads z."""
+        return jnp.dot(w, self.kernel[...], precision=PRECISION) + self.bias[...]
+
+
+class Autoencoder(nnx.Module):
+    """What stage (a) trains."""
+
+    def __init__(self, encoder: Encoder, synthesis: Synthesis, readout: LinearReadout):
+        """Joins the parts."""
+        self.encoder = encoder
+        self.synthesis = synthesis
+        self.readout = readout
+
+
+def reconstruction_loss(
+    drawn: Float[Array, "n h w 3"], images: Float[Array, "n h w 3"], gradient: float
+) -> Float[Array, ""]:
+    """L1 on a three-level pyramid plus ``gradient`` times the L1 of image gradients."""
+    difference = drawn - images
+    return pyramid_l1(difference) + gradient * gradient_l1(difference)
+
+
+def psnr(drawn: Float[Array, "n h w 3"], images: Float[Array, "n h w 3"]) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio in dB, from the mean squared error per image, averaged.
+
+    Args:
+      drawn: In [-1, 1], clipped here.
+      images: In [-1, 1]; the peak is 2.
+    """
+    error = jnp.mean(jnp.square(jnp.clip(drawn, -1, 1) - images), axis=(1, 2, 3))
+    return jnp.mean(10 * jnp.log10(4 / error))
+
+
+def autoencode_loss(
+    model: Autoencoder, faces: Faces, key: PRNGKeyArray, config: AutoencodeConfig
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss of stage (a) on a batch.
+
+    Args:
+      model: The networks.
+      faces: A batch of the stream.
+      key: Seeds the noise on w.
+      config: Weights.
+
+    Returns:
+      The loss and its terms by name; ``psnr`` in dB, ``anchor`` the unexplained share of z.
+    """
+    w = model.encoder(faces.images)
+    noisy = w + config.noise * jax.random.normal(key, w.shape)
+    drawn = model.synthesis(noisy)
+    reconstruction = reconstruction_loss(drawn, faces.images, config.gradient)
+    size = jnp.mean(jnp.square(w))
+    anchor = jnp.mean(jnp.square(model.readout(noisy) - faces.z))
+    total = reconstruction + config.size_penalty * size + config.latent_anchor * anchor
+    terms = {"psnr": psnr(drawn, faces.images), "w_square": size, "anchor": anchor}
+    return total, terms

@@ -1,0 +1,1 @@
+"""Pictures and pages from arrays; nothing here computes semantics."""
