@@ -6,7 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -21,7 +21,9 @@ from rich.progress import (
 )
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.state import TrainState
+
+#: `TrainState` or `GameState`: a pytree with a ``step``.
+State = TypeVar("State")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _manager(directory: pathlib.Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(directory.absolute() / "checkpoints", options=options)
 
 
-def restore_latest(directory: pathlib.Path, template: TrainState) -> TrainState | None:
+def restore_latest(directory: pathlib.Path, template: State) -> State | None:
     """The last checkpoint of a run, or ``None`` where there is none.
 
     Args:
@@ -94,11 +96,11 @@ def _by_number(leaves: list) -> dict[str, Any]:
 
 def run_training(
     config: LoopConfig,
-    state: TrainState,
-    step: Callable[[TrainState, Any], tuple[TrainState, dict]],
+    state: State,
+    step: Callable[[State, Any], tuple[State, dict]],
     batch: Callable[[int], Any],
-    sheet: Callable[[TrainState], np.ndarray] | None = None,
-) -> TrainState:
+    sheet: Callable[[State], np.ndarray] | None = None,
+) -> State:
     """Trains to ``config.steps``, from the last checkpoint if there is one.
 
     Args:

@@ -1,3 +1,6 @@
 """Unsupervised disentanglement of linear-encoded facial semantics, in functional JAX."""
 
-__version__ = "0.1.0"
+from facesem_jax.errors import FacesemError
+from facesem_jax.loading import load_crop, load_decomposer, load_encoder, load_generator
+
+__all__ = ["FacesemError", "load_crop", "load_decomposer", "load_encoder", "load_generator"]

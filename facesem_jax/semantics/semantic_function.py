@@ -60,7 +60,7 @@ class LocalSemantics:
 
     def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n h w 4"]:
         """Albedo (in [-1, 1]) in channels 0 to 2, depth (0.9 to 1.1) in channel 3."""
-        images = _framed_images(self, w)
+        images = framed_images(self, w)
         albedo = self.decomposer.albedo(images)
         depth = self.decomposer.depth(images)
         check_shape("depth", depth, albedo.shape[:3])
@@ -88,7 +88,7 @@ class EnvironmentSemantics:
 
     def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n k"]:
         """One column per name: angles in degrees, light as pure numbers."""
-        images = _framed_images(self, w)
+        images = framed_images(self, w)
         entries = [_SEMANTICS[name] for name in self.names]
         # Only the heads that are asked for run: their networks are what a gradient costs.
         heads = {
@@ -163,7 +163,7 @@ def environment_semantics(
     return EnvironmentSemantics(generator, decomposer, crop_box, size, names)
 
 
-def _framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
+def framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
     """Images of ``w`` in the framing and at the size that the decomposer reads."""
     check_floating("w", w)
     images = f.generator.synthesis(w)

@@ -4,7 +4,10 @@ Wu, Rupprecht, Vedaldi (2020, arXiv 1911.11130) reconstruct the image from (dept
 view) and again from mirrored depth and albedo. Added here: a convex depth prior that is released
 gradually (`DecomposerConfig.depth_prior`), and two consistencies that need no labels: a mirrored
 image has the mirrored view and light; a face that our renderer drew in a known view and light has
-that view and light.
+that view and light; a photograph turned by a known angle (its own pixels moved over its own depth)
+has a view turned by that angle. The last one matters most for the scale of yaw: the photometric
+terms alone are content with a third of the true angle, since hair and background at the sides do
+not turn with the face and a blurred albedo adapts to the rest.
 """
 
 import dataclasses
@@ -13,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from facesem_jax.decomposer.camera import normalise_pixels
+from facesem_jax.decomposer.camera import normalise_pixels, project, to_view, unproject
 from facesem_jax.decomposer.decomposer import Decomposer, depth_prior
-from facesem_jax.decomposer.grid_sample import grid_sample
+from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
 from facesem_jax.decomposer.warp import canonical_warp
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.losses import confident_l1, gradient_l1, halve, masked_mean
@@ -40,18 +43,30 @@ class DecomposerLossConfig:
         of half the depth range per pixel.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
+      upright: Weight of the mean pitch over the batch. Tilting the canonical face and pitching
+        every view back renders the same images; this settles that the mean face is upright, so
+        that the nose, not the brow, is nearest.
+      turn_consistency: Weight of view and light on turned photographs.
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
+      turn_angles: The same for the turned photographs.
+      window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
+        photometric terms; its floor is 0.1. The face fills the middle, hair and background the
+        sides.
     """
 
     hold_steps: int = 600
     ramp_steps: int = 600
     mirrored: float = 0.5
-    gradient: float = 1.0
+    gradient: float = 2.0
     coarse: float = 1.0
     smoothness: float = 0.5
     mirror_consistency: float = 0.5
-    render_consistency: float = 0.5
+    render_consistency: float = 1.0
+    turn_consistency: float = 2.0
+    upright: float = 2.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
+    turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
+    window: tuple[float, float] = (22.0, 28.0)
 
     def __post_init__(self):
         """Refuses a schedule that cannot be."""
@@ -71,6 +86,13 @@ def mirror(x: Float[Array, "n h w ..."]) -> Float[Array, "n h w ..."]:
     return jnp.flip(x, axis=2)
 
 
+def photometric_window(size: int, widths: tuple[float, float]) -> Float[Array, "h w"]:
+    """Weights of the photometric terms: a centred Gaussian bump on a floor of 0.1."""
+    centred = (jnp.arange(size) - (size - 1) / 2) * (64 / size)
+    x, y = centred[None, :] / widths[0], centred[:, None] / widths[1]
+    return 0.1 + 0.9 * jnp.exp(-jnp.square(x) - jnp.square(y))
+
+
 def _reconstruction(decomposer: Decomposer, parts, images, config: DecomposerLossConfig):
     """Reconstruction terms, plain and from mirrored canonical maps, in one rendering."""
     twice = parts._replace(
@@ -81,18 +103,58 @@ def _reconstruction(decomposer: Decomposer, parts, images, config: DecomposerLos
     )
     rendered, mask = decomposer.render(twice)
     n = images.shape[0]
+    window = photometric_window(images.shape[1], config.window)
     total, error = 0.0, None
     for k, weight in enumerate((1.0, config.mirrored)):
         own = slice(k * n, (k + 1) * n)
         seen = mask[own].astype(images.dtype)
         difference = (jnp.clip(rendered[own], -1, 1.2) - images) * seen[..., None]
-        term = confident_l1(difference, parts.confidence_l1[..., k], seen)
-        term += config.gradient * gradient_l1(difference, seen)
-        term += config.coarse * jnp.mean(jnp.abs(halve(halve(difference))))
+        weight_map = seen * window
+        term = confident_l1(difference, parts.confidence_l1[..., k], weight_map)
+        term += config.gradient * gradient_l1(difference, weight_map)
+        coarse = halve(halve(difference * window[..., None] / jnp.mean(window)))
+        term += config.coarse * jnp.mean(jnp.abs(coarse))
         total += weight * term
         if k == 0:
             error = masked_mean(jnp.abs(difference), seen)
     return total, error
+
+
+def _view_limit(config):
+    """Largest angle that consistency asks for, radians: short of the encoder's own limit."""
+    return 0.9 * jnp.radians(config.xyz_rotation_range)
+
+
+def _turned(view, key, angles, limit):
+    """Views with random changes of the three angles, kept within a limit."""
+    noise = jax.random.normal(key, (view.shape[0], 3)) * jnp.radians(jnp.array(angles))
+    return jnp.concatenate([jnp.clip(view[:, :3] + noise, -limit, limit), view[:, 3:]], axis=1)
+
+
+def turn_photographs(
+    decomposer: Decomposer, parts, images: Float[Array, "n h w 3"], view: Float[Array, "n 6"]
+) -> Float[Array, "n h w 3"]:
+    """Shows photographs in another view: their own pixels, moved over their own depth.
+
+    Every target pixel's ray meets the canonical surface under the new view; the point is projected
+    back into the photograph's own view and the photograph is sampled there (its border repeated).
+    Texture, hair and background stay real, which a render of the canonical maps cannot offer.
+
+    Args:
+      decomposer: Gives camera and ranges.
+      parts: The photographs' `Decomposition`.
+      images: The photographs.
+      view: The new views.
+
+    Returns:
+      Images (n, h, w, 3).
+    """
+    config, camera = decomposer.config, decomposer.camera
+    warp = canonical_warp(parts.depth, view, config)
+    surface = bilinear_sample(parts.depth[..., None], warp.u, warp.v, padding="border")[..., 0]
+    points = unproject(warp.u, warp.v, surface, camera)
+    u, v = project(to_view(points, parts.view, config.rotation_center_depth), camera)
+    return bilinear_sample(images, u, v, padding="border")
 
 
 def random_render(
@@ -115,10 +177,7 @@ def random_render(
     """
     config = decomposer.config
     key_view, key_light = jax.random.split(key)
-    noise = jax.random.normal(key_view, (parts.view.shape[0], 3)) * jnp.radians(jnp.array(angles))
-    limit = 0.9 * jnp.radians(config.xyz_rotation_range)
-    turned = jnp.clip(parts.view[:, :3] + noise, -limit, limit)
-    view = jnp.concatenate([turned, parts.view[:, 3:]], axis=1)
+    view = _turned(parts.view, key_view, angles, _view_limit(config))
     light = jax.random.permutation(key_light, parts.light)
     image = decomposer.canonical_image(parts, light)
     warp = canonical_warp(parts.depth, view, config)
@@ -167,23 +226,34 @@ def decomposer_loss(
         parts.view * jnp.array(MIRROR_VIEW, images.dtype),
         parts.light * jnp.array(MIRROR_LIGHT, images.dtype),
     )
-    # Own renders are training data for the two encoders alone.
-    drawn = jax.lax.stop_gradient(
-        random_render(decomposer, jax.lax.stop_gradient(parts), key, config.render_angles)
+    # Own renders and turned photographs are training data for the two encoders alone.
+    fixed = jax.lax.stop_gradient(parts)
+    key_render, key_turn = jax.random.split(key)
+    rendered = pose_and_light_error(
+        *jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, config.render_angles))
     )
-    rendered = pose_and_light_error(*drawn)
+    view = _turned(fixed.view, key_turn, config.turn_angles, _view_limit(c))
+    photographs = jax.lax.stop_gradient(turn_photographs(decomposer, fixed, images, view))
+    turned = pose_and_light_error(photographs, view, fixed.light)
+
+    pitch = parts.view[:, 0] / jnp.radians(c.xyz_rotation_range)
+    upright = jnp.abs(jnp.mean(pitch))
 
     total = (
         reconstruction
         + config.smoothness * smoothness
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
+        + config.turn_consistency * turned
+        + config.upright * upright
     )
     terms = {
         "l1": error,
         "smoothness": smoothness,
         "mirror": mirrored,
         "render": rendered,
+        "turned": turned,
+        "upright": upright,
         "yaw_degrees": jnp.degrees(jnp.std(parts.view[:, 1])),
     }
     return total, terms

@@ -1,0 +1,210 @@
+"""Statistics of an evaluation: agreement of two measurements, linear predictability."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+
+from facesem_jax.checks import check_shape
+from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.environment import regression_directions
+
+
+class Agreement(NamedTuple):
+    """How a measurement follows a reference, over the samples where both are finite.
+
+    Attributes:
+      count: Samples used.
+      correlation: Pearson's; NaN with fewer than 3 samples or no spread.
+      rank_correlation: Spearman's, which a monotone saturation does not lower.
+      slope: Of the least-squares line of the measurement on the reference; errors of the reference
+        lower it, by the factor of their share in the reference's variance.
+      offset: Mean of measurement minus reference.
+      spread: Standard deviation of the measurement.
+      reference_spread: Standard deviation of the reference.
+    """
+
+    count: int
+    correlation: float
+    rank_correlation: float
+    slope: float
+    offset: float
+    spread: float
+    reference_spread: float
+
+
+class Band(NamedTuple):
+    """Agreement where the reference's magnitude lies within a band.
+
+    Attributes:
+      low: Lower edge of the band, included.
+      high: Upper edge, excluded.
+      count: Samples in it, both signs.
+      correlation: Pearson's over the samples of both signs, so that the sign alone earns much of
+        it in a band far from 0.
+      gain: Mean of measurement x sign(reference) over the mean magnitude of the reference: 1 for a
+        faithful measurement, lower in the outer bands where the measurement saturates.
+    """
+
+    low: float
+    high: float
+    count: int
+    correlation: float
+    gain: float
+
+
+def agreement(measured: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> Agreement:
+    """Compares a measurement with a reference in the same unit.
+
+    Args:
+      measured: NaN where there is none.
+      reference: NaN where there is none.
+
+    Returns:
+      The comparison; NaN statistics where there are too few samples or no spread.
+
+    Raises:
+      FacesemError: If the shapes differ.
+    """
+    measured, reference = _both_finite(measured, reference)
+    count = len(measured)
+    if count < 3:
+        return Agreement(count, *[float("nan")] * 6)
+    spread, reference_spread = float(measured.std()), float(reference.std())
+    return Agreement(
+        count,
+        _correlation(measured, reference),
+        _correlation(rankdata(measured), rankdata(reference)),
+        _ratio(_covariance(measured, reference), reference_spread**2),
+        float(np.mean(measured - reference)),
+        spread,
+        reference_spread,
+    )
+
+
+def within(
+    measured: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"], limit: float
+) -> Agreement:
+    """The agreement over the samples whose reference lies within +-limit.
+
+    Args:
+      measured: NaN where there is none.
+      reference: NaN where there is none.
+      limit: In the reference's unit.
+
+    Raises:
+      FacesemError: If the shapes differ.
+    """
+    measured, reference = _both_finite(measured, reference)
+    inside = np.abs(reference) <= limit
+    return agreement(measured[inside], reference[inside])
+
+
+def bands(
+    measured: Float[np.ndarray, " n"],
+    reference: Float[np.ndarray, " n"],
+    edges: Sequence[float],
+) -> list[Band]:
+    """The agreement by magnitude of the reference.
+
+    Args:
+      measured: NaN where there is none.
+      reference: NaN where there is none.
+      edges: Edges of the bands, increasing, in the reference's unit.
+
+    Raises:
+      FacesemError: If the shapes differ.
+    """
+    measured, reference = _both_finite(measured, reference)
+    magnitude = np.abs(reference)
+    result = []
+    for low, high in itertools.pairwise(edges):
+        inside = (magnitude >= low) & (magnitude < high)
+        m, r = measured[inside], reference[inside]
+        along = float(np.mean(m * np.sign(r))) if len(m) else float("nan")
+        mean = float(np.mean(np.abs(r))) if len(m) else float("nan")
+        correlation = agreement(m, r).correlation
+        result.append(Band(low, high, len(m), correlation, _ratio(along, mean)))
+    return result
+
+
+def worst_ranked(
+    measured: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"], count: int
+) -> Int[np.ndarray, " m"]:
+    """Samples whose rank by the measurement differs most from that by the reference, worst first.
+
+    Ranks, not values: a measurement that merely shrinks or saturates would otherwise show nothing
+    but the extremes.
+
+    Args:
+      measured: NaN where there is none.
+      reference: NaN where there is none.
+      count: How many, at most.
+
+    Returns:
+      Indices into the arguments.
+
+    Raises:
+      FacesemError: If the shapes differ.
+    """
+    values = _both_finite(measured, reference)
+    usable = np.flatnonzero(np.isfinite(measured) & np.isfinite(reference))
+    difference = np.abs(np.subtract(*(rankdata(v) for v in values)))
+    return usable[np.argsort(-difference, kind="stable")][:count]
+
+
+def linear_predictability(
+    ws: Float[np.ndarray, "n d"], values: dict[str, Float[np.ndarray, " n"]]
+) -> dict[str, float]:
+    """Held-out R^2 of a ridge regression of each value on w.
+
+    Fitted on the first three quarters of the samples where all values are finite, scored on the
+    rest: give independent draws.
+
+    Args:
+      ws: Latents.
+      values: Arrays (n,) by name, NaN where there is none.
+
+    Returns:
+      R^2 by name, at most 1, negative if worse than the mean.
+
+    Raises:
+      FacesemError: If shapes differ or too few samples are finite.
+    """
+    ws = np.asarray(ws, np.float32)
+    check_shape("ws", ws, (None, None))
+    for name, value in values.items():
+        check_shape(name, value, (len(ws),))
+    ys = np.stack([np.asarray(v, np.float32) for v in values.values()], axis=1)
+    usable = np.isfinite(ys).all(axis=1)
+    if usable.sum() < 8:
+        raise FacesemError(
+            f"{usable.sum()} of {len(ws)} samples have all values; a regression needs at least 8."
+        )
+    fit = regression_directions(ws[usable], ys[usable], tuple(values))
+    return {name: float(r2) for name, r2 in zip(values, fit.r2_heldout, strict=True)}
+
+
+def _both_finite(measured, reference):
+    check_shape("measured", measured, (None,))
+    check_shape("reference", reference, np.shape(measured))
+    measured, reference = np.asarray(measured, np.float64), np.asarray(reference, np.float64)
+    usable = np.isfinite(measured) & np.isfinite(reference)
+    return measured[usable], reference[usable]
+
+
+def _covariance(a, b) -> float:
+    return float(np.mean((a - a.mean()) * (b - b.mean())))
+
+
+def _correlation(a, b) -> float:
+    # Rounding gives even a constant a standard deviation above 0.
+    varies = np.ptp(a) > 0 and np.ptp(b) > 0
+    return _ratio(_covariance(a, b), float(a.std() * b.std())) if varies else float("nan")
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else float("nan")

@@ -1,0 +1,298 @@
+"""Evaluates a decomposer, and a generator's W, against an independent landmark model.
+
+    python -m experiments.evaluate_pair --generator digiface64 --decomposer digiface64
+
+Needs mediapipe (see `experiments.landmarks`). Writes ``evaluation.json`` and ``worst_yaw.png``.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from experiments.agreement import (
+    agreement,
+    bands,
+    linear_predictability,
+    within,
+    worst_ranked,
+)
+from experiments.command_line import run_command
+from experiments.evaluation_report import print_report, worst_sheet
+from experiments.face_measures import (
+    convex_depth,
+    in_central_third,
+    luminance_measurements,
+    nearest_points,
+)
+from experiments.face_sources import FaceSet, generator_set, stream_set
+from experiments.landmarks import landmark_measurements
+from experiments.training_snapshot import snapshot_decomposer
+from facesem_jax import load_decomposer
+from facesem_jax.decomposer import Decomposer
+from facesem_jax.errors import FacesemError
+from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW, DecomposerLossConfig
+
+_BATCH = 50
+#: Far from the seeds of any training.
+_SEED_OFFSET = 1000
+_ANGLES = ("pitch", "yaw", "roll")
+_LIGHTS = ("ambient", "diffuse", "light_x", "light_y")
+_LIMITS = (15.0, 30.0, 45.0)
+#: Factor of a left-right mirror on each measurement.
+_MIRROR = {
+    **dict(zip(_ANGLES, MIRROR_VIEW, strict=False)),
+    **dict(zip(_LIGHTS, MIRROR_LIGHT, strict=True)),
+    "mouth_opening": 1.0,
+}
+#: Fewest faces with landmarks that statistics are made of.
+_LEAST_FOUND = 20
+#: Faces in the sheet of the worst.
+_WORST = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Evaluates a decomposer, and a generator's W, against an independent landmark model.
+
+    Attributes:
+      generator: Bundled name or directory; not used with ``--source stream``.
+      decomposer: Bundled name or directory.
+      decomposer_run: Directory of a training run (it may be going on), whose last checkpoint is
+        evaluated in place of ``decomposer``.
+      faces: Faces to evaluate; the R^2 need several times as many as the latent is long.
+      source: Whether to draw them from the generator or from the face stream.
+      seed: Seeds the faces; disjoint from the seeds of training.
+      cross_checks: Whether to measure mirrored faces (how reliable are both measurements?) and the
+        decomposer's own pictures (is the canonical face frontal, is the rendered one turned?) as
+        well; takes four times as long.
+      output: Where the results go.
+    """
+
+    generator: str = "digiface64"
+    decomposer: str = "digiface64"
+    decomposer_run: pathlib.Path | None = None
+    faces: int = 2000
+    source: Literal["generator", "stream"] = "generator"
+    seed: int = 0
+    cross_checks: bool = True
+    output: pathlib.Path = pathlib.Path("outputs/evaluation")
+
+
+def decompose(
+    decomposer: Decomposer, images: Float[np.ndarray, "n h w 3"], release: float = 1.0
+) -> dict[str, np.ndarray]:
+    """The decomposer's measurements and pictures.
+
+    Args:
+      decomposer: The networks.
+      images: In [-1, 1].
+      release: Share of the depth network, see `Decomposer.depth`.
+
+    Returns:
+      Arrays by name: pitch, yaw, roll in degrees; ambient, diffuse, light_x, light_y as in
+      `Decomposition.light`; depth (n, h, w) in scene units; canonical and reconstruction
+      (n, h, w, 3) in [-1, 1].
+    """
+
+    @jax.jit
+    def run(x):
+        parts = decomposer(x, release)
+        return {
+            "angles": jnp.degrees(parts.view[:, :3]),
+            "light": parts.light,
+            "depth": parts.depth,
+            "canonical": jnp.clip(decomposer.canonical_image(parts), -1, 1),
+            "reconstruction": jnp.clip(decomposer.render(parts)[0], -1, 1),
+        }
+
+    pieces = []
+    for start in range(0, len(images), _BATCH):
+        piece = images[start : start + _BATCH]
+        padded = np.pad(piece, ((0, _BATCH - len(piece)), (0, 0), (0, 0), (0, 0)))
+        pieces.append({k: np.asarray(v)[: len(piece)] for k, v in run(padded).items()})
+    whole = {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0]}
+    angles, light = whole.pop("angles"), whole.pop("light")
+    return (
+        dict(zip(_ANGLES, angles.T, strict=True)) | dict(zip(_LIGHTS, light.T, strict=True)) | whole
+    )
+
+
+def evaluate(
+    faces: FaceSet, decomposed: dict[str, np.ndarray], landmarks: dict[str, np.ndarray]
+) -> dict:
+    """The numbers, from finished measurements.
+
+    Args:
+      faces: The faces.
+      decomposed: From `decompose`.
+      landmarks: From `landmark_measurements`.
+
+    Returns:
+      A tree of plain numbers; angles in degrees.
+
+    Raises:
+      FacesemError: If the landmark model found next to no face.
+    """
+    found = int(np.sum(landmarks["found"]))
+    if found < _LEAST_FOUND:
+        raise FacesemError(
+            f"The landmark model found a face in {found} of {len(faces.images)} images; an "
+            f"evaluation needs at least {_LEAST_FOUND}. Do the images show faces?"
+        )
+    yaw = decomposed["yaw"], landmarks["yaw"]
+    nearest = nearest_points(decomposed["depth"])
+    targets = {f"landmark_{k}": landmarks[k] for k in (*_ANGLES, "mouth_opening")}
+    targets |= luminance_measurements(faces.images)
+    targets |= {f"decomposer_{k}": decomposed[k] for k in (*_ANGLES, *_LIGHTS)}
+    return {
+        "faces": len(faces.images),
+        "found": found / len(faces.images),
+        "agreement": _angle_agreement(decomposed, landmarks),
+        "yaw_within": {f"{limit:g}": within(*yaw, limit)._asdict() for limit in _LIMITS},
+        "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *_LIMITS))],
+        "linear_r2": {
+            "latent": faces.latent_name,
+            "values": linear_predictability(faces.latents, targets),
+        },
+        "depth": {
+            "convex": float(np.mean(convex_depth(decomposed["depth"]))),
+            "nearest_central": float(np.mean(in_central_third(nearest))),
+            "nearest_mean": nearest.mean(0).tolist(),
+            "range": float(np.mean(np.ptp(decomposed["depth"], axis=(1, 2)))),
+        },
+    }
+
+
+def mirror_consistency(
+    straight: dict[str, np.ndarray], mirrored: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Correlation of each measurement with itself on the mirrored face, signs put right.
+
+    1 is a noiseless instrument. The square root of the landmarks' value bounds the correlation that
+    a perfect decomposer could reach, if the landmarks' errors on the two faces are independent.
+
+    Args:
+      straight: Measurements by name.
+      mirrored: The same on mirrored faces.
+
+    Returns:
+      Correlations by name, of every measurement that has a mirror rule.
+    """
+    return {
+        name: agreement(sign * mirrored[name], straight[name]).correlation
+        for name, sign in _MIRROR.items()
+        if name in straight
+    }
+
+
+def cross_check(
+    decomposer: Decomposer,
+    faces: FaceSet,
+    decomposed: dict[str, np.ndarray],
+    landmarks: dict[str, np.ndarray],
+    release: float,
+) -> dict:
+    """Measures mirrored faces and the decomposer's own pictures.
+
+    Args:
+      decomposer: The networks.
+      faces: The faces.
+      decomposed: From `decompose`.
+      landmarks: From `landmark_measurements`.
+      release: As for `decompose`.
+
+    Returns:
+      ``mirror_consistency`` of both measurements; ``pictures``, how the landmarks' angles on the
+      canonical image and on the reconstruction follow those on the input (slope 0 is wanted of the
+      canonical image, 1 of the reconstruction), and ``drawn``: how those on the reconstruction
+      follow the decomposer's angles (slope 1 where its degrees are the landmarks').
+    """
+    mirrored = faces.images[:, :, ::-1]
+    canonical = landmark_measurements(decomposed["canonical"])
+    rebuilt = landmark_measurements(decomposed["reconstruction"])
+    return {
+        "mirror_consistency": {
+            "decomposer": mirror_consistency(decomposed, decompose(decomposer, mirrored, release)),
+            "landmarks": mirror_consistency(landmarks, landmark_measurements(mirrored)),
+        },
+        "pictures": {
+            "canonical": _angle_agreement(canonical, landmarks),
+            "reconstruction": _angle_agreement(rebuilt, landmarks),
+            "drawn": _angle_agreement(rebuilt, decomposed),
+        },
+    }
+
+
+def main(options: Options) -> None:
+    """Evaluates, prints and writes.
+
+    Raises:
+      FacesemError: On bad options or a model that is not there.
+    """
+    if options.faces < _BATCH:
+        raise FacesemError(f"faces is {options.faces}; use at least {_BATCH}.")
+    decomposer, release, name = _decomposer(options)
+    seed, size = _SEED_OFFSET + options.seed, decomposer.config.image_size
+    if options.source == "stream":
+        faces, source = stream_set(options.faces, seed, size), "the face stream"
+    else:
+        faces = generator_set(options.generator, options.faces, seed, size)
+        source = options.generator
+
+    landmarks = landmark_measurements(faces.images)
+    decomposed = decompose(decomposer, faces.images, release)
+    report = {"decomposer": name, "source": source, "seed": options.seed}
+    report |= evaluate(faces, decomposed, landmarks)
+    if options.cross_checks:
+        report |= cross_check(decomposer, faces, decomposed, landmarks, release)
+    print_report(report, Console())
+    options.output.mkdir(parents=True, exist_ok=True)
+    _write_json(options.output / "evaluation.json", report)
+    worst = worst_ranked(decomposed["yaw"], landmarks["yaw"], _WORST)
+    worst_sheet(
+        options.output / "worst_yaw.png",
+        faces.images[worst],
+        {k: v[worst] for k, v in decomposed.items()},
+        landmarks["yaw"][worst],
+        decomposer.camera,
+    )
+
+
+def _decomposer(options: Options) -> tuple[Decomposer, float, str]:
+    """The decomposer, the release of its depth, and its name."""
+    if options.decomposer_run is None:
+        return load_decomposer(options.decomposer), 1.0, options.decomposer
+    decomposer, step = snapshot_decomposer(options.decomposer_run)
+    release = float(DecomposerLossConfig().release(step))
+    return decomposer, release, f"step {step} of {options.decomposer_run.name}"
+
+
+def _angle_agreement(measured: dict, reference: dict) -> dict[str, dict]:
+    return {k: agreement(measured[k], reference[k])._asdict() for k in _ANGLES}
+
+
+def _finite(tree):
+    """``None`` in the place of NaN, which JSON does not have."""
+    if isinstance(tree, dict):
+        return {k: _finite(v) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(v) for v in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _write_json(path: pathlib.Path, tree) -> None:
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(_finite(tree), indent=2) + "\n")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    run_command(main, Options)

@@ -1,0 +1,393 @@
+"""Local semantics of a face generator, end to end: pictures, numbers and a page.
+
+    python -m experiments.localized
+
+Writes ``components.npz``, ``metrics.json`` and ``report.html``.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import facesem_jax
+from experiments import localized_stages as stages
+from experiments.command_line import run_command
+from experiments.localized_report import render_report
+from experiments.localized_results import ComponentTable, LocalizedResults
+from experiments.output_directory import OutputDirectory
+from facesem_jax.decomposer.crop import CROPS, CropBox, crop_box
+from facesem_jax.errors import FacesemError
+from facesem_jax.semantics import components as component_numbers
+from facesem_jax.semantics.alpha_search import alpha_for
+from facesem_jax.semantics.factorization import Factorization, check_problem, factorize
+from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE
+from facesem_jax.semantics.relations import (
+    clustered_order,
+    direction_distances,
+    mantel,
+    spatial_distances,
+)
+from facesem_jax.semantics.scaling import block_scale, scale_jacobian
+from facesem_jax.semantics.semantic_function import environment_semantics, local_semantics
+
+FILES = ("components.npz", "metrics.json", "report.html")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Finds and shows the local semantics of a face generator.
+
+    Attributes:
+      generator: A bundled name ("digiface64"), or a directory with a converted generator.
+      decomposer: A bundled name, or a directory with a converted decomposer.
+      crop: From the generator's image to the decomposer's: a name (identity, ffhq, celebahq,
+        digiface64), or "top,left,height,width" in fractions of the image. Default: what the
+        generator's description says.
+      samples: Faces whose exact Jacobians are averaged.
+      components: Number of local components P sought, at most w_dim; dead ones are reported.
+      alpha: Weight of the L1 norm of U, in units where the mean Jacobian has squared norm w_dim;
+        larger is sparser.
+      beta: Weight of the redundancy of V, in the same units; larger is closer to orthogonal.
+      target_sparsity: Share of exact zeros in U (0 to 1) to reach instead of a given alpha.
+      target_explained_variance: Explained variance (0 to 1) to reach instead of a given alpha.
+      restarts: Starts of the factorisation; the one with the lowest objective is kept.
+      regression_samples: Faces for the pose and light directions; a quarter is held out.
+      exact_samples: Faces over which exact pose and light gradients are averaged.
+      strip_faces: Faces per manipulation strip.
+      truncation_psi: Truncation of w, 1 for none (a pure number).
+      chunk_size: Tangents pushed through the networks at once (memory against speed).
+      seed: Seeds every random choice.
+      output: Directory for the results; earlier results there are replaced.
+      quick: A run of under 90 seconds: fewer samples, restarts, components and strips.
+    """
+
+    generator: str = "digiface64"
+    decomposer: str = "digiface64"
+    crop: str | None = None
+    samples: int = 96
+    components: int = 32
+    alpha: float = 0.02
+    beta: float = 0.01
+    target_sparsity: float | None = None
+    target_explained_variance: float | None = None
+    restarts: int = 3
+    regression_samples: int = 4096
+    exact_samples: int = 128
+    strip_faces: int = 5
+    truncation_psi: float = 1.0
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    seed: int = 0
+    output: pathlib.Path = pathlib.Path("outputs/localized")
+    quick: bool = False
+
+    def checked(self) -> "Options":
+        """The options, reduced by ``quick``.
+
+        Raises:
+          FacesemError: On a number that is out of range.
+        """
+        least = {
+            "samples": 1,
+            "components": 1,
+            "restarts": 1,
+            "regression_samples": 64,
+            "exact_samples": 1,
+            "strip_faces": 1,
+            "chunk_size": 1,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        if self.target_sparsity is not None and self.target_explained_variance is not None:
+            raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
+        if not self.quick:
+            return self
+        return dataclasses.replace(
+            self,
+            samples=min(self.samples, 12),
+            components=min(self.components, 20),
+            restarts=1,
+            regression_samples=min(self.regression_samples, 1024),
+            exact_samples=min(self.exact_samples, 16),
+            strip_faces=min(self.strip_faces, 3),
+        )
+
+
+class Stopwatch:
+    """Seconds per named stage, in order."""
+
+    def __init__(self):
+        """Starts."""
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Books the time since the last lap on a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def parse_crop(text: str | None, fallback: CropBox | None) -> CropBox | None:
+    """The crop that an option names, or the fallback."""
+    if text is None:
+        return fallback
+    if "," not in text:
+        return crop_box(text)
+    try:
+        return CropBox(*map(float, text.split(",")))
+    except (TypeError, ValueError) as error:
+        raise FacesemError(
+            f"crop is {text!r}; expected a name ({', '.join(CROPS)}) or four fractions "
+            f"top,left,height,width within the image. {error}"
+        ) from error
+
+
+def joined_crop(generator, decomposer, crop: CropBox | None) -> CropBox | None:
+    """The crop that joins a pair.
+
+    Raises:
+      FacesemError: If the sizes differ and no crop was given: names the crops that would do.
+    """
+    made, read = generator.config.resolution, decomposer.config.image_size
+    if crop is None and made != read:
+        raise FacesemError(
+            f"The generator makes {made}x{made} images and the decomposer reads {read}x{read}. "
+            "Say which part of the image the face fills: --crop ffhq (FFHQ alignment), "
+            "--crop celebahq, --crop identity (the whole image, resized), or "
+            "--crop top,left,height,width in fractions of the image."
+        )
+    return crop
+
+
+def factorize_stage(J, options: Options) -> tuple[Factorization, float]:
+    """Solves at the given alpha, or at the one that reaches the target."""
+    wants = (options.target_sparsity, options.target_explained_variance)
+    if wants == (None, None):
+        solved = factorize(
+            J,
+            options.components,
+            options.alpha,
+            options.beta,
+            options.seed,
+            restarts=options.restarts,
+        )
+        return solved, options.alpha
+    choice = alpha_for(
+        J,
+        options.components,
+        target_sparsity=options.target_sparsity,
+        target_explained_variance=options.target_explained_variance,
+        beta=options.beta,
+        seed=options.seed,
+        restarts=options.restarts,
+    )
+    return choice.factorization, choice.alpha
+
+
+def relations(table: ComponentTable, seed: int):
+    """Distances of the live directions, their clustered order, and Mantel's test."""
+    live = table.live
+    if live.sum() < 3:
+        count = int(live.sum())
+        return np.zeros((count, count)), np.arange(count), {"r": None, "p": None}
+    distances = direction_distances(table.V[live].T)
+    test = mantel(distances, spatial_distances(table.U[live]), seed=seed)
+    order = clustered_order(distances)
+    return distances, order, {"r": _finite(test.r), "p": test.p, "components": int(live.sum())}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def component_rows(table: ComponentTable) -> list[dict]:
+    """The table as JSON-able rows."""
+    columns = {
+        "region_confidence": table.confidence,
+        "explained_variance_share": table.shares,
+        "effective_area": table.effective_area,
+        "edit_locality": table.edit_locality,
+        "support_area": table.support_area,
+        "view_leakage_degrees": table.view_leakage_degrees,
+        "light_leakage": table.light_leakage,
+    }
+    return [
+        {"label": table.labels[p], "region": table.regions[p], "live": bool(table.live[p])}
+        | {name: _finite(values[p]) for name, values in columns.items()}
+        for p in range(len(table.labels))
+    ]
+
+
+def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
+    """The whole job.
+
+    Args:
+      options: Checked options.
+      track: Progress.
+
+    Returns:
+      The results, and the arrays of ``components.npz``.
+    """
+    watch = Stopwatch()
+    generator = facesem_jax.load_generator(options.generator)
+    decomposer = facesem_jax.load_decomposer(options.decomposer)
+    crop = parse_crop(options.crop, facesem_jax.load_crop(options.generator))
+    crop = joined_crop(generator, decomposer, crop)
+    size, w_dim = decomposer.config.image_size, generator.config.w_dim
+    check_problem(jnp.ones((size * size, w_dim)), options.components, options.alpha, options.beta)
+    local = local_semantics(generator, decomposer, crop, size=size)
+    environment = environment_semantics(generator, decomposer, crop, size=size)
+    watch.lap("load")
+
+    # The first latents are the regression's; the Jacobians and the probes take latents of their
+    # own, so that no number is scored on what it was fitted to.
+    sizes = {
+        "regression": options.regression_samples,
+        "jacobian": options.samples,
+        "faces": options.strip_faces,
+        "heldout": 32 if options.quick else 128,
+        "probes": 4 if options.quick else 8,
+        "shown": 48,
+    }
+    key = jax.random.key(options.seed)
+    z = jax.random.normal(key, (sum(sizes.values()), generator.config.z_dim))
+    mapped = np.asarray(jax.jit(lambda m, z: m(z, options.truncation_psi))(generator.mapping, z))
+    bounds = np.cumsum(list(sizes.values()))[:-1]
+    w = dict(zip(sizes, np.split(mapped, bounds), strict=True))
+    samples = stages.in_batches(generator, w["shown"], track, "samples", call=stages.synthesize)
+    framed = stages.in_batches(local, w["shown"][:8], track, "faces", call=stages.frame)
+    faces = stages.decompose_faces(decomposer, framed)
+    watch.lap("samples")
+
+    v, environment_numbers = stages.environment_stage(
+        environment, w["regression"], min(options.exact_samples, len(w["regression"])), track
+    )
+    strips = stages.environment_strips(
+        environment, v, environment_numbers, w["faces"], w["heldout"], track
+    )
+    watch.lap("pose and light")
+
+    jacobian, cost = stages.jacobian_stage(local, w["jacobian"], options.chunk_size, track)
+    watch.lap("jacobian")
+
+    scale = block_scale(jnp.asarray(jacobian))
+    J = scale_jacobian(jnp.asarray(jacobian), scale)
+    solved, alpha = factorize_stage(J, options)
+    arranged = component_numbers.arrange(J, solved.U, solved.V, scale.shape)
+    watch.lap("factorisation")
+
+    table, spreads = stages.component_stage(
+        local, environment, arranged, np.asarray(scale), w["regression"], w["probes"], track
+    )
+    component_strips = stages.component_strips(local, table, spreads, w["faces"], track)
+    distances, order, test = relations(table, options.seed)
+    watch.lap("edits")
+
+    unmasked = np.asarray(scale).reshape(-1) > 0
+    metrics = {
+        "settings": _settings(options) | {"alpha_used": alpha},
+        "seconds": watch.seconds,
+        "versions": _versions(),
+        "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
+        "jacobian": cost,
+        "explained_variance": component_numbers.explained_variance(J, arranged.U, arranged.V),
+        "sparsity": component_numbers.sparsity(arranged.U, unmasked),
+        "max_abs_cosine": component_numbers.max_abs_cosine(arranged.V, arranged.live),
+        "live_components": int(np.sum(arranged.live)),
+        "iterations": solved.iterations,
+        "stop_reason": solved.stop_reason,
+        "restart_objectives": solved.restart_objectives.tolist(),
+        "components": component_rows(table),
+        "environment": environment_numbers,
+        "mantel": test,
+    }
+    results = LocalizedResults(
+        metrics=metrics,
+        samples=samples,
+        faces=faces,
+        mean_albedo=_mean_albedo(local, w["regression"], track),
+        environment=strips,
+        components=table,
+        strips=component_strips,
+        distances=distances,
+        order=order,
+        objective=solved.objective,
+    )
+    arrays = {
+        "U": table.U,
+        "V": table.V,
+        "mean_jacobian": jacobian,
+        "scale": np.asarray(scale),
+        "objective": solved.objective,
+        "labels": np.array(table.labels),
+    } | {f"environment/{name}": v[k] for k, name in enumerate(environment.names)}
+    return results, arrays
+
+
+def _mean_albedo(local, ws, track) -> np.ndarray:
+    maps = stages.in_batches(local, ws[:256], track, "mean albedo", batch=32)
+    return maps[..., :3].mean(axis=0)
+
+
+def _settings(options: Options) -> dict:
+    plain = dataclasses.asdict(options)
+    return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in plain.items()}
+
+
+def _versions() -> dict[str, str]:
+    names = ("facesem-jax", "jax", "flax", "optax", "numpy")
+    found = {n: importlib.metadata.version(n) for n in names}
+    return {"python": platform.python_version()} | found
+
+
+def main(options: Options) -> None:
+    """Runs the job and writes its files, all or none."""
+    options = options.checked()
+    with OutputDirectory(options.output, FILES) as output:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+
+            def track(iterable, name, total):
+                return progress.track(iterable, total=total, description=name)
+
+            results, arrays = run(options, track)
+            begin = time.perf_counter()
+            np.savez_compressed(output / "components.npz", **arrays)
+            (output / "report.html").write_text(render_report(results), encoding="utf-8")
+            results.metrics["seconds"]["files"] = round(time.perf_counter() - begin, 3)
+            text = json.dumps(results.metrics, indent=1, allow_nan=False)
+            (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    summary(results.metrics, options)
+
+
+def summary(metrics: dict, options: Options) -> None:
+    """Prints the headline numbers and where the page lies."""
+    names = [c["label"] for c in metrics["components"] if c["live"]]
+    yaw = metrics["environment"].get("yaw", {})
+    cost = metrics["jacobian"]
+    print(
+        f"{metrics['live_components']} live components of {len(metrics['components'])}, explained "
+        f"variance {metrics['explained_variance']:.3f}, sparsity {metrics['sparsity']:.3f}, "
+        f"largest |cos| {metrics['max_abs_cosine']:.2f}\n"
+        f"yaw: R^2 {yaw.get('r2', float('nan')):.3f}, 20 degrees asked, "
+        f"{yaw.get('edit_measured', float('nan')):.1f} measured\n"
+        f"Jacobian: {cost['seconds_per_sample']:.3f} s per sample, cost ratio "
+        f"{cost['cost_ratio']:.2f}\n"
+        f"components: {', '.join(names)}\n"
+        f"page: {options.output / 'report.html'}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, Options)

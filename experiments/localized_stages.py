@@ -1,0 +1,327 @@
+"""The stages of `experiments.localized`: each takes models and latents, and gives arrays."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from experiments.localized_results import ComponentTable, Faces, Strip
+from facesem_jax.decomposer.decomposer import Decomposer
+from facesem_jax.decomposer.shading import normals_from_depth
+from facesem_jax.semantics import components as component_numbers
+from facesem_jax.semantics.edits import sweep, unit_step
+from facesem_jax.semantics.environment import (
+    direction_cosine,
+    regression_directions,
+    stream_exact_directions,
+)
+from facesem_jax.semantics.moments import finalise, stream_jacobian_moments
+from facesem_jax.semantics.regions import Atlas, unique_labels
+from facesem_jax.semantics.scaling import maps_from_matrix
+from facesem_jax.semantics.semantic_function import (
+    ENVIRONMENT_UNITS,
+    EnvironmentSemantics,
+    LocalSemantics,
+    framed_images,
+)
+
+#: Reports progress: what is iterated, what it is called, how many there are.
+Track = Callable[[Iterable, str, int], Iterable]
+_ANGLES = ("pitch", "yaw", "roll")
+
+
+@jax.jit
+def _call(f, x):
+    return f(x)
+
+
+@jax.jit
+def synthesize(generator, w):
+    """Images of latents, at the generator's own size."""
+    return generator.synthesis(w)
+
+
+@jax.jit
+def frame(f, w):
+    """Images of latents as the decomposer sees them."""
+    return framed_images(f, w)
+
+
+def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -> np.ndarray:
+    """``call(f, xs)`` in batches of one size, so that it is compiled once.
+
+    Args:
+      f: A pytree, the first argument of ``call``.
+      xs: Inputs along the first axis.
+      track: Progress.
+      name: What the progress is called.
+      call: Jitted function of (f, batch).
+      batch: Inputs at once.
+
+    Returns:
+      The outputs, joined.
+    """
+    xs = jnp.asarray(xs)
+    count = -(-xs.shape[0] // batch)
+    padded = jnp.concatenate([xs, jnp.repeat(xs[-1:], count * batch - xs.shape[0], axis=0)])
+    parts = [
+        np.asarray(call(f, padded[i * batch : (i + 1) * batch]))
+        for i in track(range(count), name, count)
+    ]
+    return np.concatenate(parts)[: xs.shape[0]]
+
+
+def decompose_faces(decomposer: Decomposer, images: Float[np.ndarray, "m h w 3"]) -> Faces:
+    """The faces of the decomposition sheet."""
+
+    @jax.jit
+    def everything(decomposer, images):
+        parts = decomposer(images)
+        drawn, _ = decomposer.render(parts)
+        normals = normals_from_depth(parts.depth, decomposer.camera)
+        return parts, drawn, normals, decomposer.canonical_image(parts)
+
+    parts, drawn, normals, canonical = jax.tree.map(
+        np.asarray, everything(decomposer, jnp.asarray(images))
+    )
+    return Faces(
+        images=np.asarray(images),
+        reconstruction=drawn,
+        albedo=parts.albedo,
+        depth=parts.depth,
+        normals=normals,
+        canonical=canonical,
+        view=np.degrees(parts.view[:, :3]),
+        light=parts.light,
+    )
+
+
+def environment_stage(
+    f: EnvironmentSemantics,
+    ws: Float[np.ndarray, "n d"],
+    exact_samples: int,
+    track: Track,
+) -> tuple[Float[np.ndarray, "k d"], dict[str, dict]]:
+    """Directions of the global semantics.
+
+    Args:
+      f: The global semantics.
+      ws: Latents; the last quarter is held out.
+      exact_samples: How many of them the exact gradients are averaged over.
+      track: Progress.
+
+    Returns:
+      The regression's directions in the rows (unit of the semantic per unit of w), and per name
+      its unit, held-out R^2, spread (standard deviation) and the
+      cosine between the regression's and the exact direction.
+    """
+    ys = in_batches(f, ws, track, "pose and light of samples")
+    fit = regression_directions(jnp.asarray(ws), jnp.asarray(ys), f.names)
+    steps = stream_exact_directions(f, jnp.asarray(ws[:exact_samples]), batch_size=8)
+    for step in track(steps, "exact pose and light gradients", -(-exact_samples // 8)):
+        last = step
+    exact = last.moments.mean
+    cosine = direction_cosine(fit.v, exact)
+    numbers = {
+        name: {
+            "unit": ENVIRONMENT_UNITS[name],
+            "r2": float(fit.r2_heldout[k]),
+            "r2_train": float(fit.r2_train[k]),
+            "cosine": float(cosine[k]),
+            "spread": float(np.std(ys[:, k])),
+        }
+        for k, name in enumerate(f.names)
+    }
+    return np.asarray(fit.v), numbers
+
+
+def environment_strips(
+    f: EnvironmentSemantics,
+    v: Float[np.ndarray, "k d"],
+    numbers: dict[str, dict],
+    faces: Float[np.ndarray, "m d"],
+    heldout: Float[np.ndarray, "n d"],
+    track: Track,
+) -> list[Strip]:
+    """Moves faces along every global semantic and measures what the decomposer sees.
+
+    Angles move by up to 20 degrees, the others by up to two of their standard deviations. Adds
+    ``edit_asked`` and ``edit_measured`` (half the mean difference between the two ends) to
+    ``numbers``.
+
+    Args:
+      f: The global semantics.
+      v: Directions in the rows.
+      numbers: As `environment_stage` returns; extended.
+      faces: Latents of the faces that are shown.
+      heldout: Latents that took no part in the fit, for the measured change.
+      track: Progress.
+
+    Returns:
+      One strip per semantic.
+    """
+    strips = []
+    steps = np.asarray(unit_step(jnp.asarray(v)))
+    base = in_batches(f, heldout, _silent, "")
+    for k, name in track(list(enumerate(f.names)), "pose and light strips", len(f.names)):
+        limit = 20.0 if name in _ANGLES else 2 * numbers[name]["spread"]
+        amounts = np.linspace(-limit, limit, 7)
+        moved = np.asarray(sweep(jnp.asarray(heldout), steps[k], amounts))
+        values = in_batches(f, moved.reshape(-1, moved.shape[-1]), _silent, "")[:, k]
+        measured = (values.reshape(len(amounts), -1) - base[:, k]).mean(axis=1)
+        numbers[name]["edit_asked"] = float(limit)
+        numbers[name]["edit_measured"] = float((measured[-1] - measured[0]) / 2)
+        images = _strip_images(f, faces, steps[k], amounts)
+        strips.append(Strip(name, ENVIRONMENT_UNITS[name], amounts, images, measured))
+    return strips
+
+
+def jacobian_stage(
+    f: LocalSemantics, ws: Float[np.ndarray, "n d"], chunk_size: int, track: Track
+) -> tuple[Float[np.ndarray, "h w 4 d"], dict[str, float]]:
+    """The mean Jacobian, streamed, and what it cost beside forward passes.
+
+    Args:
+      f: The pixel-level semantics.
+      ws: Latents, all of them differentiated.
+      chunk_size: Tangents pushed at once.
+      track: Progress.
+
+    Returns:
+      The mean Jacobian (raw units per unit of w); and the seconds per sample, the seconds of a
+      forward pass per image at the best batch size, and their ratio over w_dim.
+    """
+    w_dim = ws.shape[1]
+    batch = min(4, ws.shape[0])
+    started, seconds, timed = None, [], 0
+    steps = stream_jacobian_moments(f, jnp.asarray(ws), chunk_size=chunk_size, batch_size=batch)
+    for step in track(steps, "exact Jacobians", -(-ws.shape[0] // batch)):
+        jax.block_until_ready(step.moments.mean)
+        now = time.perf_counter()
+        if started is not None:  # The first step compiles.
+            seconds.append(now - started)
+            timed += 1
+        started, last = now, step
+    full_steps = seconds if ws.shape[0] % batch == 0 else seconds[:-1]
+    per_sample = float(np.median(full_steps)) / batch if full_steps else float("nan")
+    forward = forward_seconds(f, ws)
+    cost = {
+        "samples": int(ws.shape[0]),
+        "seconds_per_sample": per_sample,
+        "forward_seconds": forward,
+        "cost_ratio": per_sample / (w_dim * forward),
+        "chunk_size": chunk_size,
+    }
+    return np.asarray(finalise(last.moments).mean), cost
+
+
+def forward_seconds(
+    f: LocalSemantics, ws: Float[np.ndarray, "n d"], batches: tuple[int, ...] = (8, 32)
+) -> float:
+    """Seconds of one forward pass per image, at the best of a few batch sizes (median of 5)."""
+    best = float("inf")
+    for batch in batches:
+        x = jnp.asarray(np.resize(ws, (batch, ws.shape[1])))
+        jax.block_until_ready(_call(f, x))
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            jax.block_until_ready(_call(f, x))
+            times.append(time.perf_counter() - begin)
+        best = min(best, float(np.median(times)) / batch)
+    return best
+
+
+def component_stage(
+    local: LocalSemantics,
+    environment: EnvironmentSemantics,
+    arranged: component_numbers.Components,
+    scale: Float[np.ndarray, "h w 4"],
+    ws: Float[np.ndarray, "n d"],
+    probes: Float[np.ndarray, "m d"],
+    track: Track,
+) -> tuple[ComponentTable, Float[np.ndarray, " P"]]:
+    """Names the components and measures their edits on probe faces.
+
+    Args:
+      local: The pixel-level semantics.
+      environment: The global semantics, of which pitch, yaw, roll and light are read.
+      arranged: Components in their final order.
+      scale: The scale of the factorisation.
+      ws: Latents, for the spread of W along each direction.
+      probes: Latents that are edited.
+      track: Progress.
+
+    Returns:
+      The table, and every component's spread: the standard deviation of ``w . v_p``, by two of
+      which the measured edits move.
+    """
+    maps = np.asarray(maps_from_matrix(arranged.U, jnp.asarray(scale)))
+    directions = np.asarray(arranged.V).T
+    spreads = np.std(ws @ directions.T, axis=0)
+    atlas = Atlas(*maps.shape[1:3])
+    names = [atlas.name(m) for m in maps]
+    live = np.asarray(arranged.live)
+
+    count = len(maps)
+    locality, view_leak, light_leak = (np.full(count, np.nan) for _ in range(3))
+    base = in_batches(local, probes, _silent, "")
+    base_environment = in_batches(environment, probes, _silent, "")
+    angles = [environment.names.index(n) for n in _ANGLES]
+    lights = [k for k, n in enumerate(environment.names) if n not in _ANGLES]
+    for p in track(np.flatnonzero(live).tolist(), "edits of components", int(live.sum())):
+        both = np.concatenate([probes + s * 2 * spreads[p] * directions[p] for s in (1, -1)])
+        change = in_batches(local, both, _silent, "") - np.concatenate([base] * 2)
+        locality[p] = component_numbers.edit_locality(change * scale, maps[p])
+        moved = in_batches(environment, both, _silent, "") - np.concatenate([base_environment] * 2)
+        view_leak[p] = np.abs(moved[:, angles]).mean()
+        light_leak[p] = np.abs(moved[:, lights]).mean()
+    support = np.asarray(component_numbers.support(maps))
+    unmasked = np.asarray(scale).any(axis=-1)
+    table = ComponentTable(
+        U=maps,
+        V=directions,
+        labels=unique_labels([n.name for n in names]),
+        regions=[n.name for n in names],
+        confidence=np.array([n.confidence for n in names]),
+        shares=np.asarray(arranged.shares),
+        effective_area=np.asarray(component_numbers.effective_area(maps)),
+        edit_locality=locality,
+        support_area=support.sum(axis=(1, 2)) / unmasked.sum(),
+        view_leakage_degrees=view_leak,
+        light_leakage=light_leak,
+        live=live,
+    )
+    return table, spreads
+
+
+def component_strips(
+    local: LocalSemantics,
+    table: ComponentTable,
+    spreads: Float[np.ndarray, " P"],
+    faces: Float[np.ndarray, "m d"],
+    track: Track,
+) -> list[Strip]:
+    """Strips of the live components, each from -4 to 4 of its spreads."""
+    strips = []
+    live = np.flatnonzero(table.live).tolist()
+    for p in track(live, "manipulation strips", len(live)):
+        amounts = np.linspace(-4, 4, 7) * spreads[p]
+        images = _strip_images(local, faces, table.V[p], amounts)
+        strips.append(Strip(table.labels[p], "w", amounts, images))
+    return strips
+
+
+def _strip_images(f, faces, step, amounts) -> Float[np.ndarray, "m t h w 3"]:
+    moved = np.asarray(sweep(jnp.asarray(faces), jnp.asarray(step), amounts))
+    t, m, d = moved.shape
+    images = in_batches(f, moved.reshape(-1, d), _silent, "", call=frame)
+    return images.reshape(t, m, *images.shape[1:]).swapaxes(0, 1)
+
+
+def _silent(iterable, name, total):
+    del name, total
+    return iterable

@@ -1,0 +1,234 @@
+"""One module on disk: an Orbax checkpoint of its arrays beside a small JSON description."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from facesem_jax.configs import config_from_dict
+from facesem_jax.errors import FacesemError
+
+FORMAT = "facesem-jax module"
+VERSION = 1
+DESCRIPTION = "description.json"
+WEIGHTS = "weights"
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What `description.json` holds.
+
+    Attributes:
+      kind: Which module: a key of `facesem_jax.loading.KINDS`.
+      config: Its config's fields.
+      crop: From this generator's framing to its decomposer's: a name in
+        `facesem_jax.decomposer.CROPS`, a (top, left, height, width) box in fractions of the image,
+        or ``None`` where nobody said.
+      source: Where the weights come from, in words.
+    """
+
+    kind: str
+    config: dict
+    crop: str | tuple[float, float, float, float] | None = None
+    source: str = ""
+
+
+def named_arrays(module: nnx.Module) -> dict[str, jax.Array]:
+    """All arrays of a module (parameters and buffers) by path, such as ``convs/0/kernel``."""
+    flat = nnx.to_flat_state(nnx.state(module))
+    return {"/".join(str(part) for part in path): leaf[...] for path, leaf in flat}
+
+
+def save_module(
+    directory: str | pathlib.Path,
+    module: nnx.Module,
+    description: Description,
+    *,
+    dtype: str = "float32",
+) -> None:
+    """Writes a module, whole or not at all.
+
+    Args:
+      directory: Where to; must not exist yet, or be empty.
+      module: The module.
+      description: What it is.
+      dtype: Stored type of the floating-point arrays, "float32" or "float16".
+
+    Raises:
+      FacesemError: If the directory is in use or cannot be written, or an array is not finite (in
+        the stored type).
+    """
+    import orbax.checkpoint as ocp
+
+    directory = pathlib.Path(directory).absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FacesemError(f"{directory} exists and is not empty; choose another or remove it.")
+    arrays = {k: np.asarray(v).astype(dtype) for k, v in named_arrays(module).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FacesemError(f"array {name} is not finite in {dtype}; nothing was written.")
+    content = {"format": FORMAT, "version": VERSION} | dataclasses.asdict(description)
+    content["dtype"] = dtype
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        partial = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as error:
+        raise FacesemError(f"{directory.parent} cannot be written: {error.strerror}.") from error
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial / WEIGHTS, arrays)
+        content["files"] = _digests(partial / WEIGHTS)
+        (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
+        partial.chmod(0o755)
+        os.replace(partial, directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _digests(weights: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file below a directory, by its relative path."""
+    return {
+        str(path.relative_to(weights)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(weights.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _check_files(directory: pathlib.Path, digests: dict[str, str]) -> None:
+    """Raises unless the files are the ones that were written.
+
+    Orbax reports a damaged file late, from another thread, and in many words.
+    """
+    found = _digests(directory / WEIGHTS)
+    for name, digest in digests.items():
+        if found.get(name) != digest:
+            what = "damaged (its SHA-256 differs)" if name in found else "missing"
+            raise FacesemError(
+                f"{directory / WEIGHTS / name} is {what}; convert or download it again."
+            )
+
+
+def _read_content(directory: pathlib.Path) -> dict:
+    """The JSON of a description, its outer form checked."""
+    path = pathlib.Path(directory) / DESCRIPTION
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise FacesemError(
+            f"{directory} is no facesem-jax checkpoint: {path.name} cannot be read "
+            f"({error.strerror}). Give a directory that the converter or a training wrote."
+        ) from error
+    except ValueError as error:
+        raise FacesemError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FacesemError(f"{path} does not describe a facesem-jax module.")
+    if content.get("version") != VERSION:
+        raise FacesemError(
+            f"{path} has version {content.get('version')}; this release reads version {VERSION}."
+        )
+    if not isinstance(content.get("kind"), str) or not isinstance(content.get("config"), dict):
+        raise FacesemError(f"{path} lacks a kind or a config.")
+    if not isinstance(content.get("files"), dict):
+        raise FacesemError(f"{path} lacks the list of files.")
+    return content
+
+
+def read_description(directory: str | pathlib.Path) -> Description:
+    """Reads what a directory holds.
+
+    Args:
+      directory: As `save_module` wrote it.
+
+    Returns:
+      The description.
+
+    Raises:
+      FacesemError: If the directory is missing or holds no such description.
+    """
+    content = _read_content(pathlib.Path(directory))
+    crop = content.get("crop")
+    crop = tuple(crop) if isinstance(crop, list) else crop
+    return Description(content["kind"], content["config"], crop, str(content.get("source", "")))
+
+
+def load_module(
+    directory: str | pathlib.Path, build: Callable[..., nnx.Module], config_type: type
+) -> nnx.Module:
+    """Reads a module in float32, every array checked against the shape its config implies.
+
+    Args:
+      directory: As `save_module` wrote it.
+      build: The module's class, called as ``build(config, rngs=rngs)``.
+      config_type: The config's dataclass.
+
+    Returns:
+      The module.
+
+    Raises:
+      FacesemError: If the config is not one, arrays are missing, too many, of a wrong shape or not
+        finite (naming them), or the checkpoint is damaged.
+    """
+    import orbax.checkpoint as ocp
+
+    directory = pathlib.Path(directory).absolute()
+    content = _read_content(directory)
+    config = config_from_dict(config_type, content["config"])
+    _check_files(directory, content["files"])
+    # Shapes alone: nothing is drawn, nor allocated on the word of the file.
+    graph, abstract = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
+    paths = [path for path, _ in nnx.to_flat_state(abstract)]
+    expected = {
+        "/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.pure(abstract))
+    }
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            stored = checkpointer.metadata(directory / WEIGHTS).item_metadata.tree
+            _compare(directory, stored, expected)
+            sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            target = {
+                name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=sharding)
+                for name, leaf in expected.items()
+            }
+            arrays = checkpointer.restore(directory / WEIGHTS, target)
+    except FacesemError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many types on damaged files.
+        reason = str(error).strip().splitlines()
+        raise FacesemError(
+            f"{directory / WEIGHTS} is missing or damaged "
+            f"({reason[0][:200] if reason else type(error).__name__}); "
+            "convert or download the checkpoint again."
+        ) from error
+    for name, array in arrays.items():
+        if not bool(jnp.all(jnp.isfinite(array))):
+            raise FacesemError(f"{directory}: array {name} holds NaN or infinite values.")
+    leaves = [arrays["/".join(map(str, path))] for path in paths]
+    structure = jax.tree.structure(abstract)
+    return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
+
+
+def _compare(directory: pathlib.Path, stored: dict, expected: dict) -> None:
+    missing = sorted(set(expected) - set(stored))
+    unknown = sorted(set(stored) - set(expected))
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"holds an unexpected {unknown[0]}"
+        count = len(missing) + len(unknown)
+        raise FacesemError(
+            f"{directory}: the checkpoint {what} ({count} array(s) differ from its config)."
+        )
+    for name, leaf in expected.items():
+        if tuple(stored[name].shape) != tuple(leaf.shape):
+            raise FacesemError(
+                f"{directory}: array {name} has shape {tuple(stored[name].shape)}; "
+                f"its config implies {tuple(leaf.shape)}."
+            )
