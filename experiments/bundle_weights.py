@@ -11,7 +11,6 @@ from flax import nnx
 from experiments.command_line import run_command
 from experiments.pretrain_generator import GENERATOR, trained_player
 from experiments.pretrain_generator import Options as GeneratorOptions
-from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.stylegan2 import StyleGAN2
@@ -58,7 +57,7 @@ def pack_generator(options: Options) -> None:
 
 def pack_decomposer(options: Options) -> None:
     """Writes the decomposer."""
-    decomposer, step = snapshot_decomposer(pathlib.Path(options.decomposer_run))
+    decomposer, step = trained_decomposer(pathlib.Path(options.decomposer_run))
     source = f"facesem-jax pre-training without labels, {step} steps"
     save_module(
         options.output / "decomposer",

@@ -163,20 +163,24 @@ def environment_strips(
     Returns:
       One strip per semantic.
     """
-    strips = []
     steps = np.asarray(unit_step(jnp.asarray(v)))
+    limits = np.array([20.0 if n in _ANGLES else 2 * numbers[n]["spread"] for n in f.names])
+    amounts = np.linspace(-1, 1, 7) * limits[:, None]
+    images = _strip_images(f, faces, steps, amounts, track, "pose and light strips")
     base = in_batches(f, heldout, _silent, "")
-    for k, name in track(list(enumerate(f.names)), "pose and light strips", len(f.names)):
-        limit = 20.0 if name in _ANGLES else 2 * numbers[name]["spread"]
-        amounts = np.linspace(-limit, limit, 7)
-        moved = np.asarray(sweep(jnp.asarray(heldout), steps[k], amounts))
+    measured = np.zeros_like(amounts)
+    for k in track(range(len(f.names)), "asked and measured", len(f.names)):
+        moved = np.asarray(sweep(jnp.asarray(heldout), steps[k], amounts[k]))
         values = in_batches(f, moved.reshape(-1, moved.shape[-1]), _silent, "")[:, k]
-        measured = (values.reshape(len(amounts), -1) - base[:, k]).mean(axis=1)
-        numbers[name]["edit_asked"] = float(limit)
-        numbers[name]["edit_measured"] = float((measured[-1] - measured[0]) / 2)
-        images = _strip_images(f, faces, steps[k], amounts)
-        strips.append(Strip(name, ENVIRONMENT_UNITS[name], amounts, images, measured))
-    return strips
+        measured[k] = (values.reshape(amounts.shape[1], -1) - base[:, k]).mean(axis=1)
+        numbers[f.names[k]] |= {
+            "edit_asked": float(limits[k]),
+            "edit_measured": float((measured[k, -1] - measured[k, 0]) / 2),
+        }
+    return [
+        Strip(name, ENVIRONMENT_UNITS[name], amounts[k], images[k], measured[k])
+        for k, name in enumerate(f.names)
+    ]
 
 
 def jacobian_stage(
@@ -196,14 +200,13 @@ def jacobian_stage(
     """
     w_dim = ws.shape[1]
     batch = min(4, ws.shape[0])
-    started, seconds, timed = None, [], 0
+    started, seconds = None, []
     steps = stream_jacobian_moments(f, jnp.asarray(ws), chunk_size=chunk_size, batch_size=batch)
     for step in track(steps, "exact Jacobians", -(-ws.shape[0] // batch)):
         jax.block_until_ready(step.moments.mean)
         now = time.perf_counter()
         if started is not None:  # The first step compiles.
             seconds.append(now - started)
-            timed += 1
         started, last = now, step
     full_steps = seconds if ws.shape[0] % batch == 0 else seconds[:-1]
     per_sample = float(np.median(full_steps)) / batch if full_steps else float("nan")
@@ -266,19 +269,27 @@ def component_stage(
     names = [atlas.name(m) for m in maps]
     live = np.asarray(arranged.live)
 
-    count = len(maps)
+    count, chosen = len(maps), np.flatnonzero(live)
     locality, view_leak, light_leak = (np.full(count, np.nan) for _ in range(3))
-    base = in_batches(local, probes, _silent, "")
-    base_environment = in_batches(environment, probes, _silent, "")
     angles = [environment.names.index(n) for n in _ANGLES]
     lights = [k for k, n in enumerate(environment.names) if n not in _ANGLES]
-    for p in track(np.flatnonzero(live).tolist(), "edits of components", int(live.sum())):
-        both = np.concatenate([probes + s * 2 * spreads[p] * directions[p] for s in (1, -1)])
-        change = in_batches(local, both, _silent, "") - np.concatenate([base] * 2)
-        locality[p] = component_numbers.edit_locality(change * scale, maps[p])
-        moved = in_batches(environment, both, _silent, "") - np.concatenate([base_environment] * 2)
-        view_leak[p] = np.abs(moved[:, angles]).mean()
-        light_leak[p] = np.abs(moved[:, lights]).mean()
+    # All edits in one array, the unmoved faces first: full batches, one compilation each.
+    steps = np.concatenate(
+        [np.zeros_like(directions[:1]), 2 * spreads[chosen, None] * directions[chosen]]
+    )
+    both = np.stack([probes + s * steps[:, None] for s in (1, -1)], axis=1)
+    flat = both.reshape(-1, both.shape[-1])
+    for f, name in ((local, "edits of components"), (environment, "their leakage")):
+        values = in_batches(f, flat, track, name)
+        values = values.reshape(*both.shape[:-1], *values.shape[1:])
+        change = values[1:] - values[:1]
+        for p, own in zip(chosen, change, strict=True):
+            own = own.reshape(-1, *own.shape[2:])
+            if f is local:
+                locality[p] = component_numbers.edit_locality(own * scale, maps[p])
+            else:
+                view_leak[p] = np.abs(own[:, angles]).mean()
+                light_leak[p] = np.abs(own[:, lights]).mean()
     support = np.asarray(component_numbers.support(maps))
     unmasked = np.asarray(scale).any(axis=-1)
     table = ComponentTable(
@@ -306,20 +317,20 @@ def component_strips(
     track: Track,
 ) -> list[Strip]:
     """Strips of the live components, each from -4 to 4 of its spreads."""
-    strips = []
-    live = np.flatnonzero(table.live).tolist()
-    for p in track(live, "manipulation strips", len(live)):
-        amounts = np.linspace(-4, 4, 7) * spreads[p]
-        images = _strip_images(local, faces, table.V[p], amounts)
-        strips.append(Strip(table.labels[p], "w", amounts, images))
-    return strips
+    live = np.flatnonzero(table.live)
+    amounts = np.linspace(-4, 4, 7) * spreads[live, None]
+    images = _strip_images(local, faces, table.V[live], amounts, track, "manipulation strips")
+    return [
+        Strip(table.labels[p], "w", own, drawn)
+        for p, own, drawn in zip(live, amounts, images, strict=True)
+    ]
 
 
-def _strip_images(f, faces, step, amounts) -> Float[np.ndarray, "m t h w 3"]:
-    moved = np.asarray(sweep(jnp.asarray(faces), jnp.asarray(step), amounts))
-    t, m, d = moved.shape
-    images = in_batches(f, moved.reshape(-1, d), _silent, "", call=frame)
-    return images.reshape(t, m, *images.shape[1:]).swapaxes(0, 1)
+def _strip_images(f, faces, steps, amounts, track, name) -> Float[np.ndarray, "k m t h w 3"]:
+    """Every face moved along every one of k steps by its t amounts."""
+    moved = faces[None, :, None] + amounts[:, None, :, None] * steps[:, None, None]
+    images = in_batches(f, moved.reshape(-1, moved.shape[-1]), track, name, call=frame)
+    return images.reshape(*moved.shape[:-1], *images.shape[1:])
 
 
 def _silent(iterable, name, total):

@@ -1,6 +1,8 @@
-"""Trains the decomposer without labels, on the face stream or on a generator's own faces.
+r"""Trains the decomposer without labels, on the face stream and on a generator's own faces.
 
     python -m experiments.pretrain_decomposer --directory runs/decomposer
+    python -m experiments.pretrain_decomposer --directory runs/decomposer_tuned --steps 800 \
+        --start runs/decomposer --generator runs/pair --learning-rate 1e-4
 
 Resumes from the last checkpoint in the directory.
 """
@@ -9,15 +11,18 @@ import dataclasses
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from convert.dcgan import load_dcgan
 from experiments.command_line import run_command
-from experiments.training_loop import LoopConfig, cosine_tail, run_training
+from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from facesem_jax import load_generator
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.decomposer.shading import normals_from_depth
+from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
 from facesem_jax.training.face_stream import stream_faces, stream_latents
 from facesem_jax.training.state import init_state, make_step, modules_of
@@ -34,7 +39,10 @@ class Options:
       batch_size: Faces per step.
       learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine).
       seed: Seeds the weights, the stream and the random renders.
-      faces: "stream", or a generator (bundled name or directory) whose faces to learn from.
+      generator: A generator (bundled name or directory) that draws half of every batch, in the
+        framing of the stream; empty for the stream alone.
+      start: Directory of an earlier run whose averaged weights to start from, its depth released
+        from the first step; empty to start anew.
       loss: Weights and schedule of the loss.
     """
 
@@ -43,8 +51,51 @@ class Options:
     batch_size: int = 16
     learning_rate: float = 4e-4
     seed: int = 0
-    faces: str = "stream"
+    generator: str = ""
+    start: str = ""
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
+
+
+def init_training(seed: int, learning_rate: float, steps: int):
+    """Graph definition, initial state and optimiser of a training."""
+    decomposer = Decomposer(DecomposerConfig.compact(), rngs=nnx.Rngs(seed))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(5.0), optax.adam(cosine_tail(learning_rate, steps))
+    )
+    return *init_state(decomposer, optimizer), optimizer
+
+
+def trained_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
+    """The averaged decomposer of a run's last checkpoint, and its number of steps.
+
+    Raises:
+      FacesemError: If there is no checkpoint, or one of another configuration.
+    """
+    graph, template, _ = init_training(0, 1e-4, 1)
+    state = restore_latest(directory, template)
+    if state is None:
+        raise FacesemError(f"{directory} holds no checkpoint of a decomposer's training.")
+    return modules_of(graph, state, averaged=True), int(state.step)
+
+
+def face_batches(options: Options):
+    """Step number to images in [-1, 1], as the options say."""
+    dcgan = load_dcgan()
+    draw = jax.jit(stream_faces)
+    if not options.generator:
+        return lambda step: draw(
+            dcgan, stream_latents(options.seed, step, options.batch_size, dcgan.config.z_dim)
+        )
+    generator = load_generator(options.generator)
+    sample = jax.jit(lambda generator, z: jnp.clip(generator(z), -1, 1))
+    half = options.batch_size // 2
+
+    def batch(step):
+        z = stream_latents(options.seed, step, half, dcgan.config.z_dim)
+        own = stream_latents(options.seed + 3, step, half, generator.config.z_dim)
+        return jnp.concatenate([draw(dcgan, z), sample(generator, own)])
+
+    return batch
 
 
 def decomposition_sheet(decomposer: Decomposer, images, release=1.0) -> np.ndarray:
@@ -64,30 +115,24 @@ def decomposition_sheet(decomposer: Decomposer, images, release=1.0) -> np.ndarr
 
 def main(options: Options) -> None:
     """Runs or resumes the training."""
-    dcgan = load_dcgan()
-    decomposer = Decomposer(DecomposerConfig.compact(), rngs=nnx.Rngs(options.seed))
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adam(cosine_tail(options.learning_rate, options.steps)),
-    )
-    graph, state = init_state(decomposer, optimizer)
+    graph, state, optimizer = init_training(options.seed, options.learning_rate, options.steps)
+    loss_config = options.loss
+    if options.start:
+        trained, _ = trained_decomposer(pathlib.Path(options.start))
+        graph, state = init_state(trained, optimizer)
+        loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
     key = jax.random.key(options.seed + 1)
-
-    draw = jax.jit(stream_faces)
-    z_dim = dcgan.config.z_dim
 
     def loss(decomposer, images, step):
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, options.loss)
+        return decomposer_loss(decomposer, images, step, random, loss_config)
 
-    def batch(step):
-        return draw(dcgan, stream_latents(options.seed, step, options.batch_size, z_dim))
-
-    shown = draw(dcgan, stream_latents(options.seed + 2, 0, 16, z_dim))
+    batch = face_batches(options)
+    shown = face_batches(dataclasses.replace(options, seed=options.seed + 2, batch_size=16))(0)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)
-        return decomposition_sheet(module, shown, options.loss.release(state.step))
+        return decomposition_sheet(module, shown, loss_config.release(state.step))
 
     run_training(
         LoopConfig(options.steps, options.directory),

@@ -4,14 +4,9 @@ import pathlib
 import shutil
 import tempfile
 
-import optax
-from flax import nnx
-
-from experiments.pretrain_decomposer import Options
-from experiments.training_loop import cosine_tail, restore_latest
-from facesem_jax.decomposer import Decomposer, DecomposerConfig
+from experiments.pretrain_decomposer import trained_decomposer
+from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.state import init_state, modules_of
 
 
 def snapshot_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
@@ -28,18 +23,9 @@ def snapshot_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
     Raises:
       FacesemError: If there is no checkpoint, or one of another configuration.
     """
-    options = Options()
-    # Only the structure of the optimiser's state matters here, not its settings.
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adam(cosine_tail(options.learning_rate, options.steps)),
-    )
-    decomposer = Decomposer(DecomposerConfig.compact(), rngs=nnx.Rngs(0))
-    graph, template = init_state(decomposer, optimizer)
     with tempfile.TemporaryDirectory() as copy:
         _copy_latest(directory, pathlib.Path(copy))
-        state = restore_latest(pathlib.Path(copy), template)
-    return modules_of(graph, state, averaged=True), int(state.step)
+        return trained_decomposer(pathlib.Path(copy))
 
 
 def _copy_latest(directory: pathlib.Path, target: pathlib.Path) -> None:

@@ -1,1 +1,43 @@
-"""What a latent means: Jacobians, directions, factorisation, edits."""
+"""Jacobians, regression, factorisation and edits of a generator's semantics."""
+
+from facesem_jax.semantics.alpha_search import alpha_for
+from facesem_jax.semantics.components import Components, arrange
+from facesem_jax.semantics.edits import apply_edit, decorrelated_steps, sweep, unit_step
+from facesem_jax.semantics.environment import (
+    EnvironmentDirections,
+    regression_directions,
+    stream_exact_directions,
+)
+from facesem_jax.semantics.factorization import Factorization, factorize
+from facesem_jax.semantics.jacobian import jacobian
+from facesem_jax.semantics.moments import finalise, stream_jacobian_moments
+from facesem_jax.semantics.regions import Atlas
+from facesem_jax.semantics.relations import direction_distances, mantel, spatial_distances
+from facesem_jax.semantics.scaling import block_scale, scale_jacobian
+from facesem_jax.semantics.semantic_function import environment_semantics, local_semantics
+
+__all__ = [
+    "Atlas",
+    "Components",
+    "EnvironmentDirections",
+    "Factorization",
+    "alpha_for",
+    "apply_edit",
+    "arrange",
+    "block_scale",
+    "decorrelated_steps",
+    "direction_distances",
+    "environment_semantics",
+    "factorize",
+    "finalise",
+    "jacobian",
+    "local_semantics",
+    "mantel",
+    "regression_directions",
+    "scale_jacobian",
+    "spatial_distances",
+    "stream_exact_directions",
+    "stream_jacobian_moments",
+    "sweep",
+    "unit_step",
+]

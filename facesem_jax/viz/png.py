@@ -35,7 +35,7 @@ def picture_png(picture: UInt8[np.ndarray, "h w 3"], step: int = 1) -> bytes:
         raise FacesemError(f"step is {step}; expected a divisor of 255, such as 3 or 5.")
     rounded = (np.round(picture / step) * step).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(rounded).save(buffer, "PNG", optimize=True)
+    Image.fromarray(rounded).save(buffer, "PNG", compress_level=5)
     return buffer.getvalue()
 
 
@@ -54,7 +54,7 @@ def figure_png(figure: Figure, dots_per_inch: int = 192) -> bytes:
         dpi=dots_per_inch,
         transparent=True,
         metadata={"Software": None},
-        pil_kwargs={"optimize": True},
+        pil_kwargs={"compress_level": 5},
     )
     return buffer.getvalue()
 

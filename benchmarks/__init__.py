@@ -1,0 +1,1 @@
+"""Timings and comparisons; none of them is a test."""

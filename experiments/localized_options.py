@@ -1,0 +1,120 @@
+"""The options of `experiments.localized`, and how they join a generator to a decomposer."""
+
+import dataclasses
+import pathlib
+
+from facesem_jax.decomposer.crop import CROPS, CropBox, crop_box
+from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Finds and shows the local semantics of a face generator.
+
+    Attributes:
+      generator: A bundled name ("digiface64"), or a directory with a converted generator.
+      decomposer: A bundled name, or a directory with a converted decomposer.
+      crop: From the generator's image to the decomposer's: a name (identity, ffhq, celebahq,
+        digiface64), or "top,left,height,width" in fractions of the image. Default: what the
+        generator's description says.
+      samples: Faces whose exact Jacobians are averaged.
+      components: Number of local components P sought, at most w_dim; dead ones are reported.
+      alpha: Weight of the L1 norm of U, in units where the mean Jacobian has squared norm w_dim;
+        larger is sparser.
+      beta: Weight of the redundancy of V, in the same units; larger is closer to orthogonal.
+      target_sparsity: Share of exact zeros in U (0 to 1) to reach instead of a given alpha.
+      target_explained_variance: Explained variance (0 to 1) to reach instead of a given alpha.
+      restarts: Starts of the factorisation; the one with the lowest objective is kept.
+      regression_samples: Faces for the pose and light directions; a quarter is held out.
+      exact_samples: Faces over which exact pose and light gradients are averaged.
+      strip_faces: Faces per manipulation strip.
+      truncation_psi: Truncation of w, 1 for none (a pure number).
+      chunk_size: Tangents pushed through the networks at once (memory against speed).
+      seed: Seeds every random choice.
+      output: Directory for the results; earlier results there are replaced.
+      quick: A run of under 90 seconds: fewer samples, restarts, components and strips.
+    """
+
+    generator: str = "digiface64"
+    decomposer: str = "digiface64"
+    crop: str | None = None
+    samples: int = 96
+    components: int = 32
+    alpha: float = 0.02
+    beta: float = 0.01
+    target_sparsity: float | None = None
+    target_explained_variance: float | None = None
+    restarts: int = 3
+    regression_samples: int = 4096
+    exact_samples: int = 128
+    strip_faces: int = 5
+    truncation_psi: float = 1.0
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    seed: int = 0
+    output: pathlib.Path = pathlib.Path("outputs/localized")
+    quick: bool = False
+
+    def checked(self) -> "Options":
+        """The options, reduced by ``quick``.
+
+        Raises:
+          FacesemError: On a number that is out of range.
+        """
+        least = {
+            "samples": 1,
+            "components": 1,
+            "restarts": 1,
+            "regression_samples": 64,
+            "exact_samples": 1,
+            "strip_faces": 1,
+            "chunk_size": 1,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        if self.target_sparsity is not None and self.target_explained_variance is not None:
+            raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
+        if not self.quick:
+            return self
+        return dataclasses.replace(
+            self,
+            samples=min(self.samples, 12),
+            components=min(self.components, 20),
+            restarts=1,
+            regression_samples=min(self.regression_samples, 1024),
+            exact_samples=min(self.exact_samples, 16),
+            strip_faces=min(self.strip_faces, 3),
+        )
+
+
+def parse_crop(text: str | None, fallback: CropBox | None) -> CropBox | None:
+    """The crop that an option names, or the fallback."""
+    if text is None:
+        return fallback
+    if "," not in text:
+        return crop_box(text)
+    try:
+        return CropBox(*map(float, text.split(",")))
+    except (TypeError, ValueError) as error:
+        raise FacesemError(
+            f"crop is {text!r}; expected a name ({', '.join(CROPS)}) or four fractions "
+            f"top,left,height,width within the image. {error}"
+        ) from error
+
+
+def joined_crop(generator, decomposer, crop: CropBox | None) -> CropBox | None:
+    """The crop that joins a pair.
+
+    Raises:
+      FacesemError: If the sizes differ and no crop was given: names the crops that would do.
+    """
+    made, read = generator.config.resolution, decomposer.config.image_size
+    if crop is None and made != read:
+        raise FacesemError(
+            f"The generator makes {made}x{made} images and the decomposer reads {read}x{read}. "
+            "Say which part of the image the face fills: --crop ffhq (FFHQ alignment), "
+            "--crop celebahq, --crop identity (the whole image, resized), or "
+            "--crop top,left,height,width in fractions of the image."
+        )
+    return crop
