@@ -26,7 +26,7 @@ from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
-from facesem_jax.training.adversarial import GameState, make_game_step
+from facesem_jax.training.adversarial import GameBatch, GameState, make_game_step
 from facesem_jax.training.autoencode import (
     AutoencodeConfig,
     Autoencoder,
@@ -66,7 +66,7 @@ GENERATOR = StyleGAN2Config(
 # Steps, batch size and learning rate of each stage.
 RECIPE = {
     "autoencode": (3600, 32, 1e-3),
-    "mapping": (3000, 1024, 2e-3),
+    "mapping": (2000, 1024, 2e-3),
     "finetune": (1500, 16, 3e-4),
 }
 
@@ -78,7 +78,7 @@ class Options:
     Attributes:
       stage: Which stage to run or resume.
       directory: Where the stages' checkpoints, sheets and logs go.
-      steps: Steps of this stage; 0 takes the recipe's (3600, 3000, 1500).
+      steps: Steps of this stage; 0 takes the recipe's (3600, 2000, 1500).
       batch_size: Faces (or latents) per step; 0 takes the recipe's (32, 1024, 16).
       learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine). 0 takes
         the recipe's (1e-3, 2e-3, 3e-4).
@@ -95,7 +95,7 @@ class Options:
     batch_size: int = 0
     learning_rate: float = 0.0
     seed: int = 0
-    encodings: int = 32768
+    encodings: int = 16384
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     mapping: MappingFitConfig = dataclasses.field(default_factory=MappingFitConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
@@ -242,14 +242,17 @@ def fit_mapping(options: Options) -> None:
         z = jax.random.normal(key_z, (options.batch_size, GENERATOR.z_dim))
         return LatentBatch(z, white[rows])
 
+    def batch(step):
+        return GameBatch(draw(white, step), step % options.mapping.r1_interval == 0)
+
     def generator_side(mapping, batch, step):
         batch, critic = batch
         random = jax.random.fold_in(key, -step - 1)
-        return mapping_loss(mapping, batch, critic, random, options.mapping)
+        return mapping_loss(mapping, batch.data, critic, random, options.mapping)
 
     def critic_side(critic, batch, step):
         batch, mapping = batch
-        return latent_critic_loss(critic, batch, mapping, step, options.mapping)
+        return latent_critic_loss(critic, batch.data, mapping, batch.regularise, options.mapping)
 
     z = jax.random.normal(jax.random.key(options.seed + 7), (64, GENERATOR.z_dim))
 
@@ -262,7 +265,7 @@ def fit_mapping(options: Options) -> None:
         LoopConfig(options.steps, options.directory / "mapping"),
         state,
         make_game_step(graphs, (generator_side, critic_side), optimizers),
-        lambda step: draw(white, step),
+        batch,
         sheet,
     )
 
@@ -313,20 +316,23 @@ def finetune_game(options: Options, player: GeneratorPlayer):
 
 def finetune(options: Options) -> None:
     """Stage (c): all networks against a discriminator, anchored by the reconstruction."""
-    batch, _ = face_batches(options.seed + 9, options.batch_size)
+    faces, _ = face_batches(options.seed + 9, options.batch_size)
     player = player_before_finetuning(options)
     graphs, optimizers, state = finetune_game(options, player)
     key = jax.random.key(options.seed + 10)
 
+    def batch(step):
+        return GameBatch(faces(step), step % options.finetune.interval == 0)
+
     def generator_side(player, batch, step):
-        faces, critic = batch
-        random = jax.random.fold_in(key, 2 * step)
-        return player_loss(player, faces, critic, step, random, options.finetune)
+        (batch, critic), random = batch, jax.random.fold_in(key, 2 * step)
+        return player_loss(player, batch.data, critic, batch.regularise, random, options.finetune)
 
     def critic_side(critic, batch, step):
-        faces, player = batch
-        random = jax.random.fold_in(key, 2 * step + 1)
-        return discriminator_loss(critic, faces, player, step, random, options.finetune)
+        (batch, player), random = batch, jax.random.fold_in(key, 2 * step + 1)
+        return discriminator_loss(
+            critic, batch.data, player, batch.regularise, random, options.finetune
+        )
 
     shown = face_batches(options.seed + 2, 16)[0](0).images
     z = jax.random.normal(jax.random.key(options.seed + 7), (48, GENERATOR.z_dim))

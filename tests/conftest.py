@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,6 +28,16 @@ def _random_module(build, *, seed=0, unit_kernels=False):
             value = rng.normal(size=leaf.shape) / math.sqrt(fan_in)
         flat[path] = leaf.replace(jnp.asarray(value, jnp.float32))
     return nnx.merge(graph, nnx.from_flat_state(flat))
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Less optimisation by XLA, for large programs that run only a few times."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.fixture(scope="session")

@@ -25,17 +25,17 @@ BROAD = "face"
 class Anchors:
     """Where the face's parts lie in the canonical frame, as (x, y) fractions of its size.
 
-    The defaults are a frontal face that fills the frame. ``left`` is the subject's left, so its x
-    is the larger one.
+    The defaults were read off the bundled decomposer's mean albedo, a frontal face cropped tightly.
+    ``left`` is the subject's left, so its x is the larger one.
     """
 
-    eye_right: tuple[float, float] = (0.31, 0.39)
-    eye_left: tuple[float, float] = (0.69, 0.39)
-    brow_right: tuple[float, float] = (0.30, 0.29)
-    brow_left: tuple[float, float] = (0.70, 0.29)
-    nose_tip: tuple[float, float] = (0.50, 0.58)
-    mouth: tuple[float, float] = (0.50, 0.78)
-    chin: tuple[float, float] = (0.50, 0.95)
+    eye_right: tuple[float, float] = (0.35, 0.42)
+    eye_left: tuple[float, float] = (0.65, 0.42)
+    brow_right: tuple[float, float] = (0.34, 0.33)
+    brow_left: tuple[float, float] = (0.66, 0.33)
+    nose_tip: tuple[float, float] = (0.50, 0.66)
+    mouth: tuple[float, float] = (0.50, 0.87)
+    chin: tuple[float, float] = (0.50, 0.98)
 
 
 class Region(NamedTuple):

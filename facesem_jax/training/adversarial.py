@@ -63,9 +63,20 @@ def path_lengths(
     return jnp.sqrt(jnp.sum(jnp.square(gradient), axis=-1) + 1e-12)
 
 
-def lazily(step: Array, interval: int, penalty: Callable[[], Array]) -> Float[Array, ""]:
-    """``interval * penalty()`` on every ``interval``-th step, else 0 (StyleGAN2, section 3.1)."""
-    return jax.lax.cond(step % interval == 0, lambda: interval * penalty(), lambda: jnp.zeros(()))
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GameBatch:
+    """A batch for both players.
+
+    Attributes:
+      data: What the losses read.
+      regularise: Whether this step computes the lazy regularisers (StyleGAN2, section 3.1). It is
+        static: the step is compiled twice, since convolutions inside a conditional run many times
+        slower on CPUs.
+    """
+
+    data: Any
+    regularise: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -98,7 +109,7 @@ def make_game_step(
     Args:
       graphs: Graph definitions (generator, critic), from `state.init_state`.
       losses: ``(own modules, (batch, other player's modules), step) -> (scalar, terms)``, for the
-        generator and for the critic.
+        generator and for the critic; the batch is a `GameBatch`.
       optimizers: One for each.
       decay: Of the generator's moving average.
 

@@ -4,10 +4,10 @@ Wu, Rupprecht, Vedaldi (2020, arXiv 1911.11130) reconstruct the image from (dept
 view) and again from mirrored depth and albedo. Added here: a convex depth prior that is released
 gradually (`DecomposerConfig.depth_prior`), and two consistencies that need no labels: a mirrored
 image has the mirrored view and light; a face that our renderer drew in a known view and light has
-that view and light; a photograph turned by a known angle (its own pixels moved over its own depth)
-has a view turned by that angle. The last one matters most for the scale of yaw: the photometric
-terms alone are content with a third of the true angle, since hair and background at the sides do
-not turn with the face and a blurred albedo adapts to the rest.
+that view and light; a photograph turned by a known angle and relit (its own pixels moved over its
+own depth) has a view turned by that angle, and that light. The last one matters most for the scale
+of yaw: the photometric terms alone are content with a third of the true angle, since hair and
+background at the sides do not turn with the face and a blurred albedo adapts to the rest.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from facesem_jax.decomposer.camera import normalise_pixels, project, to_view, unproject
 from facesem_jax.decomposer.decomposer import Decomposer, depth_prior
 from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
+from facesem_jax.decomposer.shading import lambertian_shading, normals_from_depth
 from facesem_jax.decomposer.warp import canonical_warp
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.losses import confident_l1, gradient_l1, halve, masked_mean
@@ -37,16 +38,22 @@ class DecomposerLossConfig:
         settle first: this order fixes the sign of yaw.
       ramp_steps: Steps over which the depth network is then released, 0 to 1.
       mirrored: Weight of the reconstruction from mirrored depth and albedo.
+      symmetry: Weight of the L1 between canonical albedo and depth (in units of half its range) and
+        their mirror images. Without it an asymmetric albedo takes over part of the yaw: the
+        confidence maps excuse it from the mirrored reconstruction.
       gradient: Weight of the L1 of image gradients.
       coarse: Weight of the L1 at a quarter of the resolution, which widens the basin of the pose.
       smoothness: Weight of the first differences of depth's deviation from the prior, in units
         of half the depth range per pixel.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
-      upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and pitching
-        every view back renders the same images; this settles that the mean face is upright, so
-        that the nose, not the brow, is nearest.
-      turn_consistency: Weight of view and light on turned photographs.
+      upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and
+        pitching every view back renders the same images; this settles that the mean face is
+        upright, so that the nose, not the brow, is nearest.
+      turn_consistency: Weight of view and light on turned and relit photographs.
+      independence: Weight of the squared correlation of yaw with the light's x direction over the
+        batch. A face lit from one side is easily taken for a turned one; in the data pose and light
+        have nothing to do with each other.
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
       turn_angles: The same for the turned photographs.
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
@@ -56,14 +63,16 @@ class DecomposerLossConfig:
 
     hold_steps: int = 600
     ramp_steps: int = 600
-    mirrored: float = 0.5
+    mirrored: float = 1.0
+    symmetry: float = 2.0
     gradient: float = 2.0
     coarse: float = 1.0
     smoothness: float = 0.5
     mirror_consistency: float = 0.5
     render_consistency: float = 1.0
-    turn_consistency: float = 2.0
+    turn_consistency: float = 3.0
     upright: float = 2.0
+    independence: float = 1.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
     window: tuple[float, float] = (22.0, 28.0)
@@ -132,29 +141,43 @@ def _turned(view, key, angles, limit):
 
 
 def turn_photographs(
-    decomposer: Decomposer, parts, images: Float[Array, "n h w 3"], view: Float[Array, "n 6"]
+    decomposer: Decomposer,
+    parts,
+    images: Float[Array, "n h w 3"],
+    view: Float[Array, "n 6"],
+    light: Float[Array, "n 4"] | None = None,
 ) -> Float[Array, "n h w 3"]:
-    """Shows photographs in another view: their own pixels, moved over their own depth.
+    """Shows photographs in another view and light: their own pixels, moved over their own depth.
 
     Every target pixel's ray meets the canonical surface under the new view; the point is projected
     back into the photograph's own view and the photograph is sampled there (its border repeated).
-    Texture, hair and background stay real, which a render of the canonical maps cannot offer.
+    A new light multiplies it by the ratio of the two shadings of that surface. Texture, hair and
+    background stay real, which a render of the canonical maps cannot offer.
 
     Args:
       decomposer: Gives camera and ranges.
       parts: The photographs' `Decomposition`.
       images: The photographs.
       view: The new views.
+      light: The new lights; ``None`` leaves the photographs' own.
 
     Returns:
-      Images (n, h, w, 3).
+      Images (n, h, w, 3) in [-1, 1].
     """
     config, camera = decomposer.config, decomposer.camera
     warp = canonical_warp(parts.depth, view, config)
     surface = bilinear_sample(parts.depth[..., None], warp.u, warp.v, padding="border")[..., 0]
     points = unproject(warp.u, warp.v, surface, camera)
     u, v = project(to_view(points, parts.view, config.rotation_center_depth), camera)
-    return bilinear_sample(images, u, v, padding="border")
+    turned = bilinear_sample(images, u, v, padding="border")
+    if light is None:
+        return turned
+    normals = normals_from_depth(parts.depth, camera)
+    before, after = (lambertian_shading(normals, x)[1] for x in (parts.light, light))
+    # Where the old light hardly reaches, the pixel's noise would be blown up.
+    ratio = jnp.clip((after + 0.05) / (before + 0.05), 0.25, 4)
+    ratio = bilinear_sample(ratio[..., None], warp.u, warp.v, padding="border")
+    return jnp.clip((turned + 1) * ratio - 1, -1, 1)
 
 
 def random_render(
@@ -215,6 +238,10 @@ def decomposer_loss(
     deviation = inner - jnp.tanh(depth_prior(c, images.dtype))[:, 2:-2]
     smoothness = gradient_l1(deviation[..., None])
 
+    window = photometric_window(c.image_size, config.window)[..., None]
+    canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
+    symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window)
+
     def pose_and_light_error(seen, view, light):
         angles = (decomposer.view(seen) - view) / jnp.radians(c.xyz_rotation_range)
         return jnp.mean(jnp.abs(angles[:, :3])) + 0.2 * jnp.mean(
@@ -228,33 +255,46 @@ def decomposer_loss(
     )
     # Own renders and turned photographs are training data for the two encoders alone.
     fixed = jax.lax.stop_gradient(parts)
-    key_render, key_turn = jax.random.split(key)
+    key_render, key_turn, key_light = jax.random.split(key, 3)
     rendered = pose_and_light_error(
         *jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, config.render_angles))
     )
     view = _turned(fixed.view, key_turn, config.turn_angles, _view_limit(c))
-    photographs = jax.lax.stop_gradient(turn_photographs(decomposer, fixed, images, view))
-    turned = pose_and_light_error(photographs, view, fixed.light)
+    # Lights change hands too: a face lit from one side must not pass for a turned one.
+    light = jax.random.permutation(key_light, fixed.light)
+    photographs = turn_photographs(decomposer, fixed, images, view, light)
+    turned = pose_and_light_error(jax.lax.stop_gradient(photographs), view, light)
 
     pitch = parts.view[:, 0] / jnp.radians(c.xyz_rotation_range)
     # A batch's mean strays by chance; pulling at that too would shrink the spread of pitch.
     upright = jax.nn.relu(jnp.abs(jnp.mean(pitch)) - 2.5 / c.xyz_rotation_range)
 
+    # Both are odd under a mirror, so their means are zero over the batch and its mirror images.
+    yaw, across = parts.view[:, 1], parts.light[:, 2]
+    product = jnp.sum(yaw * across)
+    correlation = jnp.square(product) / (
+        jnp.sum(jnp.square(yaw)) * jnp.sum(jnp.square(across)) + 1e-8
+    )
+
     total = (
         reconstruction
         + config.smoothness * smoothness
+        + config.symmetry * symmetry
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
         + config.turn_consistency * turned
         + config.upright * upright
+        + config.independence * correlation
     )
     terms = {
         "l1": error,
         "smoothness": smoothness,
+        "symmetry": symmetry,
         "mirror": mirrored,
         "render": rendered,
         "turned": turned,
         "upright": upright,
+        "independence": correlation,
         "yaw_degrees": jnp.degrees(jnp.std(parts.view[:, 1])),
     }
     return total, terms

@@ -13,7 +13,6 @@ from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.training.adversarial import (
     critic_loss,
     generator_loss,
-    lazily,
     path_lengths,
     r1_penalty,
 )
@@ -32,20 +31,18 @@ class FinetuneConfig:
       gradient: Share of the gradient L1 in the reconstruction.
       noise: Standard deviation of the noise on the encoder's w.
       r1: Of the discriminator's gradient penalty.
-      r1_interval: Steps between penalties.
       path: Of the path-length regularisation.
-      path_interval: Steps between path-length terms.
+      interval: Steps between regularised steps, in which both terms count ``interval`` times.
     """
 
-    adversarial: float = 0.05
+    adversarial: float = 0.1
     reconstruction: float = 1.0
-    features: float = 0.05
+    features: float = 0.1
     gradient: float = 1.0
     noise: float = 0.1
-    r1: float = 2.0
-    r1_interval: int = 16
+    r1: float = 0.3
     path: float = 0.02
-    path_interval: int = 8
+    interval: int = 16
 
 
 class GeneratorPlayer(nnx.Module):
@@ -73,7 +70,7 @@ def player_loss(
     player: GeneratorPlayer,
     faces: Faces,
     discriminator: Discriminator,
-    step: Array,
+    regularise: bool,
     key: PRNGKeyArray,
     config: FinetuneConfig,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -98,13 +95,13 @@ def player_loss(
         lengths = path_lengths(player.synthesis, w, noise)
         return jnp.mean(jnp.square(lengths - jax.lax.stop_gradient(jnp.mean(lengths))))
 
-    path = lazily(step, config.path_interval, path_penalty)
     total = (
         config.adversarial * verdict
         + config.reconstruction * reconstruction
         + config.features * features
-        + config.path * path
     )
+    if regularise:
+        total += config.path * config.interval * path_penalty()
     terms = {
         "verdict": verdict,
         "reconstruction": reconstruction,
@@ -118,7 +115,7 @@ def discriminator_loss(
     discriminator: Discriminator,
     faces: Faces,
     player: GeneratorPlayer,
-    step: Array,
+    regularise: bool,
     key: PRNGKeyArray,
     config: FinetuneConfig,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -126,6 +123,7 @@ def discriminator_loss(
     key_fakes, _ = jax.random.split(key)
     _, fakes = _fakes(player, faces, key_fakes, config.noise)
     real, fake = discriminator(faces.images), discriminator(jax.lax.stop_gradient(fakes))
-    penalty = lazily(step, config.r1_interval, lambda: r1_penalty(discriminator, faces.images))
-    terms = {"real": jnp.mean(real), "fake": jnp.mean(fake)}
-    return critic_loss(real, fake) + config.r1 * penalty, terms
+    total = critic_loss(real, fake)
+    if regularise:
+        total += config.r1 * config.interval * r1_penalty(discriminator, faces.images)
+    return total, {"real": jnp.mean(real), "fake": jnp.mean(fake)}

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from facesem_jax.conv import PRECISION
 from facesem_jax.generators.mapping import Mapping
-from facesem_jax.training.adversarial import critic_loss, generator_loss, lazily, r1_penalty
+from facesem_jax.training.adversarial import critic_loss, generator_loss, r1_penalty
 from facesem_jax.training.sliced_wasserstein import sliced_wasserstein
 
 
@@ -31,7 +31,7 @@ class MappingFitConfig:
     """
 
     sliced: float = 10.0
-    adversarial: float = 0.1
+    adversarial: float = 0.3
     r1: float = 0.1
     r1_interval: int = 4
     width: int = 256
@@ -87,12 +87,15 @@ def latent_critic_loss(
     critic: LatentCritic,
     batch: LatentBatch,
     mapping: Mapping,
-    step: Array,
+    regularise: bool,
     config: MappingFitConfig,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The critic's loss; its terms hold ``accuracy``, 0.5 where it cannot tell the two apart."""
     fakes = mapping(batch.z)
     real, fake = critic(batch.w), critic(fakes)
-    penalty = lazily(step, config.r1_interval, lambda: r1_penalty(critic, batch.w))
     accuracy = (jnp.mean(real > 0) + jnp.mean(fake <= 0)) / 2
-    return critic_loss(real, fake) + config.r1 * penalty, {"accuracy": accuracy}
+    total = critic_loss(real, fake)
+    if regularise:
+        # The interval as a factor keeps the regulariser's weight per step.
+        total += config.r1 * config.r1_interval * r1_penalty(critic, batch.w)
+    return total, {"accuracy": accuracy}

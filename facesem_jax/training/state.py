@@ -80,7 +80,7 @@ def make_step(
         count = state.step + 1
         rate = jnp.minimum(decay, count / (count + 10))
         average = optax.incremental_update(params, state.average, 1 - rate)
-        terms = terms | {"loss": total, "gradient_norm": optax.global_norm(gradient)}
+        terms = terms | {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(count, params, state.buffers, average, optimizer_state), terms
 
     return step

@@ -35,7 +35,9 @@ def test_the_bias_shifts_w(encoder, images):
     moved = nnx.clone(encoder)
     moved.bias[...] = jnp.arange(5.0)
     np.testing.assert_allclose(
-        _encode(moved, images) - _encode(encoder, images), np.tile(np.arange(5.0), (3, 1)), atol=1e-5
+        _encode(moved, images) - _encode(encoder, images),
+        np.tile(np.arange(5.0), (3, 1)),
+        atol=1e-5,
     )
 
 

@@ -8,10 +8,10 @@ from flax import nnx
 
 from facesem_jax.generators.layers import Buffer
 from facesem_jax.training.adversarial import (
+    GameBatch,
     GameState,
     critic_loss,
     generator_loss,
-    lazily,
     make_game_step,
     path_lengths,
     r1_penalty,
@@ -67,13 +67,17 @@ def test_path_lengths_of_a_linear_synthesis():
     np.testing.assert_allclose(np.mean(lengths**2), np.sum(matrix**2) / 16, rtol=0.05)
 
 
-def test_lazily_fires_on_multiples_and_keeps_the_mean():
-    values = [float(lazily(jnp.asarray(step), 4, lambda: jnp.asarray(0.5))) for step in range(12)]
-    assert [step for step, value in enumerate(values) if value] == [0, 4, 8]
-    np.testing.assert_allclose(np.mean(values), 0.5)
-    slope = jax.grad(lambda x, step: lazily(step, 4, lambda: x**2))
-    assert float(slope(3.0, 4)) == 24
-    assert float(slope(3.0, 5)) == 0
+def test_a_regularised_batch_is_compiled_on_its_own():
+    traced = []
+
+    @jax.jit
+    def run(batch):
+        traced.append(batch.regularise)
+        return batch.data * (10 if batch.regularise else 1)
+
+    values = [float(run(GameBatch(jnp.asarray(2.0), step % 4 == 0))) for step in range(6)]
+    assert values == [20, 2, 2, 2, 20, 2]
+    assert sorted(traced) == [False, True]
 
 
 class Player(nnx.Module):
@@ -87,7 +91,7 @@ def game():
     """A bilinear game: the generator lowers ``g c``, the critic lowers ``batch c g``."""
 
     def generator_objective(own, batch_and_critic, step):
-        batch, critic = batch_and_critic
+        _, critic = batch_and_critic
         return own.value[...] * critic.value[...], {"critic_seen": critic.value[...]}
 
     def critic_objective(own, batch_and_generator, step):

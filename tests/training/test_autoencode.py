@@ -23,7 +23,9 @@ QUIET = AutoencodeConfig(noise=0.0)
 def faces():
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (3, 8, 8, 3))
-    return Faces(jnp.asarray(images, jnp.float32), jnp.asarray(rng.normal(size=(3, 5)), jnp.float32))
+    return Faces(
+        jnp.asarray(images, jnp.float32), jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+    )
 
 
 def _model(readout=None):

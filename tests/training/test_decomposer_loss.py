@@ -24,6 +24,7 @@ from facesem_jax.training.decomposer_loss import (
 )
 from facesem_jax.training.state import init_state, make_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE = 32
 KEY = jax.random.key(0)
 _render = jax.jit(lambda model, parts: model.render(parts))
@@ -90,6 +91,32 @@ def test_the_window_is_a_bump_on_a_floor(size):
 def test_a_photograph_in_its_own_view_stays_what_it_is(tiny_decomposer, parts, photographs):
     found = _turn(tiny_decomposer, parts, photographs, parts.view)
     np.testing.assert_allclose(found, photographs, atol=1e-5)
+
+
+def test_a_photograph_in_its_own_light_stays_what_it_is(tiny_decomposer, parts, photographs):
+    found = _turn(tiny_decomposer, parts, photographs, parts.view, parts.light)
+    np.testing.assert_allclose(found, photographs, atol=1e-5)
+
+
+def test_a_new_light_multiplies_by_the_ratio_of_the_shadings(tiny_decomposer, parts):
+    images = jnp.full((3, SIZE, SIZE, 3), -0.6)
+    dim = parts.light.at[:].set(jnp.array([0.2, 0.0, 0.0, 0.0]))
+    own = parts._replace(light=dim)
+
+    def relit(ambient, diffuse=0.0, across=0.0):
+        light = dim.at[:].set(jnp.array([ambient, diffuse, across, 0.0]))
+        return _turn(tiny_decomposer, own, images, own.view, light)
+
+    # Brightness 0.4 of 2, times the ratio with its guard of 0.05, which is held within 1/4 and 4.
+    for ambient, ratio in ((0.45, 2.0), (0.05, 0.4), (0.0, 0.25), (1.0, 4.0)):
+        np.testing.assert_allclose(relit(ambient), 0.4 * ratio - 1, atol=1e-5)
+    assert float(jnp.abs(relit(0.2, 0.8)).max()) <= 1
+    # The image's left and right sides change places under mirrored light, on the mean depth.
+    still = own._replace(view=jnp.zeros_like(own.view), depth=own.depth + mirror(own.depth))
+    own = still._replace(depth=still.depth / 2)
+    left, right = relit(0.1, 0.3, -0.8), relit(0.1, 0.3, 0.8)
+    np.testing.assert_allclose(left, mirror(right), atol=1e-4)
+    assert float(jnp.abs(left - right).max()) > 0.05
 
 
 def test_a_positive_yaw_moves_the_nose_to_the_left(tiny_decomposer, parts):
@@ -187,28 +214,35 @@ def test_the_loss_falls_and_its_terms_are_finite(tiny_decomposer, photographs):
         assert history[0][name] > 0, name
 
 
-def test_every_weight_counts_and_the_mean_pitch_is_free_within_a_band(
-    tiny_decomposer, photographs
-):
+def test_every_weight_counts_and_the_mean_pitch_is_free_within_a_band(tiny_decomposer, photographs):
     tilted = nnx.clone(tiny_decomposer)
     tilted.view_net.out.kernel[...] = 15 * tilted.view_net.out.kernel[...]
-    names = ("mirror_consistency", "render_consistency", "turn_consistency", "upright")
+    names = (
+        "mirror_consistency", "render_consistency", "turn_consistency", "upright", "symmetry",
+        "independence",
+    )  # fmt: skip
     base = DecomposerLossConfig(hold_steps=0, ramp_steps=1)
 
     @jax.jit
     def total(model, weights):
         config = dataclasses.replace(base, **dict(zip(names, weights, strict=True)))
-        pitch = jnp.mean(jnp.degrees(model.view(photographs)[:, 0]))
-        return *decomposer_loss(model, photographs, 0, KEY, config), pitch
+        loss, terms = decomposer_loss(model, photographs, 0, KEY, config)
+        return loss, terms, model(photographs, 0.0)
 
-    nothing, terms, pitch = total(tilted, jnp.zeros(4))
-    for k, name in enumerate(("mirror", "render", "turned", "upright")):
+    nothing, terms, parts = total(tilted, jnp.zeros(len(names)))
+    for k, name in enumerate(("mirror", "render", "turned", "upright", "symmetry", "independence")):
         assert terms[name] > 0.01, name
-        found = total(tilted, jnp.zeros(4).at[k].set(3.0))[0]
+        found = total(tilted, jnp.zeros(len(names)).at[k].set(3.0))[0]
         np.testing.assert_allclose(found - nothing, 3 * terms[name], rtol=1e-3, atol=1e-5)
+    # The cosine of yaw and the light's x over the batch, squared.
+    yaw, across = np.asarray(parts.view[:, 1]), np.asarray(parts.light[:, 2])
+    cosine = yaw @ across / np.linalg.norm(yaw) / np.linalg.norm(across)
+    np.testing.assert_allclose(terms["independence"], cosine**2, rtol=1e-3)
+    pitch = np.degrees(parts.view[:, 0]).mean()
     # A batch's mean strays by chance: only what exceeds 2.5 degrees is pulled at.
     excess = (abs(pitch) - 2.5) / tilted.config.xyz_rotation_range
     np.testing.assert_allclose(terms["upright"], excess, rtol=1e-4)
-    _, terms, pitch = total(tiny_decomposer, jnp.zeros(4))
+    _, terms, parts = total(tiny_decomposer, jnp.zeros(len(names)))
+    pitch = np.degrees(parts.view[:, 0]).mean()
     assert 0 < abs(pitch) < 2.5
     assert terms["upright"] == 0

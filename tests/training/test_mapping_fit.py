@@ -53,8 +53,8 @@ def test_a_mapping_with_the_right_distribution_pays_for_the_verdict_alone(batch)
 
 
 def test_the_critics_accuracy_is_what_it_tells_apart(batch):
-    def loss(critic, mapping, step=1):
-        return latent_critic_loss(critic, batch, mapping, jnp.asarray(step), CONFIG)
+    def loss(critic, mapping, regularise=False):
+        return latent_critic_loss(critic, batch, mapping, regularise, CONFIG)
 
     np.testing.assert_allclose(loss(_undecided, lambda z: z)[1]["accuracy"], 0.5)
     far = lambda z: z - 100.0  # noqa: E731
@@ -63,7 +63,7 @@ def test_the_critics_accuracy_is_what_it_tells_apart(batch):
     assert terms["accuracy"] == 1 and total < 1e-6
     assert loss(lambda w: -right(w), far)[1]["accuracy"] == 0
     # |grad|^2 / 2 of that critic, made up for the steps without it.
-    penalised, _ = loss(right, far, CONFIG.r1_interval)
+    penalised, _ = loss(right, far, True)
     np.testing.assert_allclose(penalised, CONFIG.r1 * CONFIG.r1_interval / 2, rtol=1e-4)
 
 

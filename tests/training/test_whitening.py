@@ -53,9 +53,7 @@ def test_directions_without_variance_are_not_blown_up():
     samples = _correlated(np.random.default_rng(1)).at[:, 2].set(7.0)
     _, matrix, inverse = whitening(samples, floor=1e-2)
     top = np.linalg.eigvalsh(np.cov(samples.T, bias=True))[-1]
-    np.testing.assert_allclose(
-        np.linalg.norm(matrix, 2), 1 / np.sqrt(1e-2 * top), rtol=1e-3
-    )
+    np.testing.assert_allclose(np.linalg.norm(matrix, 2), 1 / np.sqrt(1e-2 * top), rtol=1e-3)
     np.testing.assert_allclose(matrix @ inverse, np.eye(W_DIM), atol=1e-4)
 
 
