@@ -26,10 +26,13 @@ def dcgan_from_state(state: dict[str, np.ndarray]) -> DCGAN:
     first = take(state, "main.0.weight", (None, None, 4, 4))
     last = take(state, "main.12.weight", (None, None, 4, 4))
     config = DCGANConfig(first.shape[0], last.shape[0], last.shape[1])
-    dcgan = DCGAN(config, rngs=nnx.Rngs(0))
     c = config.channels
-    for i, kernel in enumerate(dcgan.kernels):
-        weight = take(state, f"main.{3 * i}.weight", (c[i], c[i + 1], 4, 4))
+    kernels = [
+        take(state, f"main.{3 * i}.weight", (c[i], c[i + 1], 4, 4)) for i in range(len(c) - 1)
+    ]
+    # All shapes are known to fit before anything of their size is allocated.
+    dcgan = DCGAN(config, rngs=nnx.Rngs(0))
+    for kernel, weight in zip(dcgan.kernels, kernels, strict=True):
         kernel[...] = weight.transpose(2, 3, 0, 1)
     for i, norm in enumerate(dcgan.norms):
         name, shape = f"main.{3 * i + 1}", (c[i + 1],)

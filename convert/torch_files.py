@@ -1,7 +1,6 @@
 """Reading PyTorch files without running anything that is in them."""
 
 import pathlib
-import pickle
 
 import numpy as np
 
@@ -15,7 +14,8 @@ def read_torch_file(path: str | pathlib.Path) -> dict:
       path: The file.
 
     Returns:
-      Its contents, with every tensor as a NumPy array (CPU, the stored dtype).
+      Its contents, with every tensor as a NumPy array (CPU, the stored dtype; bfloat16 as
+      float32).
 
     Raises:
       FacesemError: Without PyTorch, on a missing file, or where the file is damaged or would need
@@ -32,7 +32,7 @@ def read_torch_file(path: str | pathlib.Path) -> dict:
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # Damaged files raise many types, IndexError and struct.error too.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FacesemError(f"{path} cannot be read as plain tensors: {reason}") from error
     return _to_numpy(content, torch)
@@ -40,7 +40,9 @@ def read_torch_file(path: str | pathlib.Path) -> dict:
 
 def _to_numpy(content, torch):
     if isinstance(content, torch.Tensor):
-        return content.detach().numpy()
+        content = content.detach()
+        # NumPy has no bfloat16.
+        return (content.float() if content.dtype == torch.bfloat16 else content).numpy()
     if isinstance(content, dict):
         return {key: _to_numpy(value, torch) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -9,6 +9,7 @@ import pathlib
 from flax import nnx
 
 from experiments.command_line import run_command
+from experiments.pretrain_decomposer import trained_decomposer
 from experiments.pretrain_generator import GENERATOR, trained_player
 from experiments.pretrain_generator import Options as GeneratorOptions
 from facesem_jax.checkpoint import Description, save_module

@@ -25,6 +25,7 @@ from experiments.localized_options import Options, joined_crop, parse_crop
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
 from experiments.output_directory import OutputDirectory
+from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import components as component_numbers
 from facesem_jax.semantics.alpha_search import alpha_for
 from facesem_jax.semantics.factorization import Factorization, check_problem, factorize
@@ -170,6 +171,11 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     J = scale_jacobian(jnp.asarray(jacobian), scale)
     solved, alpha = factorize_stage(J, options)
     arranged = component_numbers.arrange(J, solved.U, solved.V, scale.shape)
+    if not arranged.live.any():
+        raise FacesemError(
+            f"alpha {alpha:g} leaves no component: every map is zero. Choose a smaller one (0.02 "
+            "is the default), or give --target-sparsity."
+        )
     watch.lap("factorisation")
 
     table, spreads = stages.component_stage(

@@ -73,6 +73,12 @@ class Options:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        for name in ("target_sparsity", "target_explained_variance"):
+            target = getattr(self, name)
+            if target is not None and not 0 < target < 1:
+                raise FacesemError(f"{name} is {target}; expected a share between 0 and 1.")
+        if not 0 <= self.seed < 2**32:
+            raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
         if self.target_sparsity is not None and self.target_explained_variance is not None:
             raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
         if not self.quick:

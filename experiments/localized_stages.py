@@ -50,6 +50,14 @@ def frame(f, w):
     return framed_images(f, w)
 
 
+@jax.jit
+def _decompose_and_draw(decomposer, images):
+    parts = decomposer(images)
+    drawn, _ = decomposer.render(parts)
+    normals = normals_from_depth(parts.depth, decomposer.camera)
+    return parts, drawn, normals, decomposer.canonical_image(parts)
+
+
 def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -> np.ndarray:
     """``call(f, xs)`` in batches of one size, so that it is compiled once.
 
@@ -76,16 +84,8 @@ def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -
 
 def decompose_faces(decomposer: Decomposer, images: Float[np.ndarray, "m h w 3"]) -> Faces:
     """The faces of the decomposition sheet."""
-
-    @jax.jit
-    def everything(decomposer, images):
-        parts = decomposer(images)
-        drawn, _ = decomposer.render(parts)
-        normals = normals_from_depth(parts.depth, decomposer.camera)
-        return parts, drawn, normals, decomposer.canonical_image(parts)
-
     parts, drawn, normals, canonical = jax.tree.map(
-        np.asarray, everything(decomposer, jnp.asarray(images))
+        np.asarray, _decompose_and_draw(decomposer, jnp.asarray(images))
     )
     return Faces(
         images=np.asarray(images),
@@ -208,8 +208,11 @@ def jacobian_stage(
         if started is not None:  # The first step compiles.
             seconds.append(now - started)
         started, last = now, step
-    full_steps = seconds if ws.shape[0] % batch == 0 else seconds[:-1]
-    per_sample = float(np.median(full_steps)) / batch if full_steps else float("nan")
+    # The second step compiles too (its state comes from the first), the last one may be short.
+    seconds = seconds[1:] if ws.shape[0] % batch == 0 else seconds[1:-1]
+    if not seconds:
+        seconds = [_time_one_step(f, ws[:batch], chunk_size)]
+    per_sample = float(np.median(seconds)) / batch
     forward = forward_seconds(f, ws)
     cost = {
         "samples": int(ws.shape[0]),
@@ -219,6 +222,17 @@ def jacobian_stage(
         "chunk_size": chunk_size,
     }
     return np.asarray(finalise(last.moments).mean), cost
+
+
+def _time_one_step(f, ws, chunk_size) -> float:
+    """Seconds of a step over ``ws``, compiled before."""
+    ws = jnp.concatenate([jnp.asarray(ws)] * 3)
+    steps = stream_jacobian_moments(f, ws, chunk_size=chunk_size, batch_size=len(ws) // 3)
+    begin = 0.0
+    for step in steps:
+        jax.block_until_ready(step.moments.mean)
+        taken, begin = time.perf_counter() - begin, time.perf_counter()
+    return taken
 
 
 def forward_seconds(

@@ -22,15 +22,19 @@ class OutputDirectory:
 
     def __init__(self, path: pathlib.Path, files: Sequence[str]):
         """Checks the target."""
-        self.path = pathlib.Path(path)
+        # Resolved, so that "." and links are replaced where they lead to.
+        self.path = pathlib.Path(path).resolve()
         self.files = tuple(files)
         self._temporary: pathlib.Path | None = None
+        self._made: list[pathlib.Path] = []
 
     def __enter__(self) -> pathlib.Path:
         """Makes the temporary directory beside the final one."""
         self._check_target()
+        missing = [p for p in self.path.parents if not p.exists()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = missing
             made = tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent)
         except OSError as error:
             raise FacesemError(
@@ -46,15 +50,23 @@ class OutputDirectory:
             if kind is None:
                 self._temporary.chmod(0o755)
                 if self.path.exists():
+                    # File by file: the directory may be somebody's working directory.
                     self._check_target()
-                    shutil.rmtree(self.path)
-                self._temporary.rename(self.path)
+                    for name in self.files:
+                        (self.path / name).unlink(missing_ok=True)
+                    for made in self._temporary.iterdir():
+                        made.replace(self.path / made.name)
+                else:
+                    self._temporary.rename(self.path)
         except OSError as error:
             raise FacesemError(
                 f"The results could not be put into {self.path} ({error.strerror})."
             ) from error
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
+            if kind is not None:
+                for parent in self._made:  # The deepest first.
+                    parent.rmdir()
 
     def _check_target(self) -> None:
         if not self.path.exists():

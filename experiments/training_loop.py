@@ -134,6 +134,15 @@ def run_training(
     ):
         task = progress.add_task("training", total=config.steps, completed=start)
 
+        def check(done, terms):
+            values = {k: round(float(v), 6) for k, v in terms.items()}
+            if not all(math.isfinite(v) for v in values.values()):
+                raise FacesemError(
+                    f"step {done}: {values}; training diverged. Lower the learning rate and "
+                    f"resume from the last checkpoint in {config.directory}."
+                )
+            return values
+
         def save(number):
             manager.save(number, args=ocp.args.StandardSave(_by_number(jax.tree.leaves(state))))
             manager.wait_until_finished()
@@ -143,12 +152,7 @@ def run_training(
             state, terms = compiled(state, batch(number))
             done = number + 1
             if done % config.log_steps == 0 or done == config.steps:
-                values = {k: round(float(v), 6) for k, v in terms.items()}
-                if not all(math.isfinite(v) for v in values.values()):
-                    raise FacesemError(
-                        f"step {done}: {values}; training diverged. Lower the learning rate and "
-                        f"resume from the last checkpoint in {config.directory}."
-                    )
+                values = check(done, terms)
                 seconds = round(time.monotonic() - began, 1)
                 log.write(json.dumps({"step": done, "seconds": seconds} | values) + "\n")
                 log.flush()
@@ -157,6 +161,7 @@ def run_training(
             if sheet is not None and (done % config.sheet_steps == 0 or done == config.steps):
                 _write_picture(config.directory / f"sheet_{done:06d}.png", sheet(state))
             if time.monotonic() - saved > config.checkpoint_seconds:
+                check(done, terms)  # A state that diverged must not become the one to resume from.
                 save(done)
                 saved = time.monotonic()
         if config.steps > start:

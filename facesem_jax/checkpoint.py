@@ -182,14 +182,20 @@ def load_module(
 
     directory = pathlib.Path(directory).absolute()
     content = _read_content(directory)
-    config = config_from_dict(config_type, content["config"])
     _check_files(directory, content["files"])
-    # Shapes alone: nothing is drawn, nor allocated on the word of the file.
-    graph, abstract = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
-    paths = [path for path, _ in nnx.to_flat_state(abstract)]
-    expected = {
-        "/".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.pure(abstract))
-    }
+    try:
+        config = config_from_dict(config_type, content["config"])
+        # Shapes alone: nothing is drawn, nor allocated on the word of the file.
+        graph, abstract = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
+    except FacesemError as error:
+        raise FacesemError(f"{directory / DESCRIPTION}: {error}") from error
+    except Exception as error:  # Values of any wrong type or sign, met deep in a constructor.
+        raise FacesemError(
+            f"{directory / DESCRIPTION}: the config {content['config']} describes no "
+            f"{build.__name__} ({error})."
+        ) from error
+    names = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(abstract)]
+    expected = dict(zip(names, jax.tree.leaves(abstract), strict=True))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(directory / WEIGHTS).item_metadata.tree
@@ -210,9 +216,10 @@ def load_module(
             "convert or download the checkpoint again."
         ) from error
     for name, array in arrays.items():
-        if not bool(jnp.all(jnp.isfinite(array))):
+        # In NumPy: a jitted test would be compiled once per shape.
+        if not np.isfinite(np.asarray(array)).all():
             raise FacesemError(f"{directory}: array {name} holds NaN or infinite values.")
-    leaves = [arrays["/".join(map(str, path))] for path in paths]
+    leaves = [arrays[name] for name in names]
     structure = jax.tree.structure(abstract)
     return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 

@@ -47,7 +47,11 @@ def resolve(name_or_directory: str | pathlib.Path, role: str) -> pathlib.Path:
         root = pathlib.Path(str(importlib.resources.files("facesem_jax") / "weights")) / text
     else:
         root = pathlib.Path(name_or_directory)
-        if not root.is_dir():
+        try:
+            found = root.is_dir()
+        except OSError:  # A name too long for the file system.
+            found = False
+        if not found:
             known = ", ".join(bundled_names()) or "none"
             raise FacesemError(
                 f"No {role} called {text!r}: it is neither a directory nor a bundled name "
@@ -114,4 +118,12 @@ def load_crop(name_or_directory: str | pathlib.Path = "digiface64") -> CropBox |
     crop = read_description(resolve(name_or_directory, "generator")).crop
     if crop is None:
         return None
-    return crop_box(CropBox(*crop) if isinstance(crop, tuple) else crop)
+    if isinstance(crop, str):
+        return crop_box(crop)
+    try:
+        return CropBox(*crop)
+    except TypeError as error:
+        raise FacesemError(
+            f"The description of {name_or_directory} has the crop {crop!r}; expected a name or "
+            "four numbers (top, left, height, width)."
+        ) from error

@@ -193,7 +193,6 @@ def test_descriptions_that_do_not_fit_are_refused(copy, fields, message):
         _load(copy)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the config's own error escapes")
 @pytest.mark.parametrize(
     "fields",
     [

@@ -5,6 +5,9 @@ import math
 
 from facesem_jax.errors import FacesemError
 
+# Far above any published generator; a hostile description must not have us build a billion layers.
+_MOST_MAPPING_LAYERS = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN2Config:
@@ -34,6 +37,10 @@ class StyleGAN2Config:
 
     def __post_init__(self):
         check_resolution_channels(self.resolution, self.channels)
+        if not 1 <= self.mapping_layers <= _MOST_MAPPING_LAYERS:
+            raise FacesemError(
+                f"mapping_layers is {self.mapping_layers}; expected 1 to {_MOST_MAPPING_LAYERS}."
+            )
 
     @property
     def num_layers(self) -> int:

@@ -196,7 +196,7 @@ def random_render(
 
     Returns:
       Images, and the views and lights they were drawn with. What the canonical frame does not
-      show repeats its border, so that no black wedge gives the view away.
+      show repeats its border, so that no empty wedge gives the view away.
     """
     config = decomposer.config
     key_view, key_light = jax.random.split(key)

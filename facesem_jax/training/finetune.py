@@ -90,7 +90,7 @@ def player_loss(
 
     def path_penalty():
         # The target is the batch's own mean: StyleGAN2's running mean without a state.
-        w = jax.lax.stop_gradient(sampled[: max(count // 4, 1)])
+        w = jax.lax.stop_gradient(sampled[: max(count // 4, 2)])
         noise = jax.random.normal(key_path, (w.shape[0], *drawn.shape[1:]))
         lengths = path_lengths(player.synthesis, w, noise)
         return jnp.mean(jnp.square(lengths - jax.lax.stop_gradient(jnp.mean(lengths))))

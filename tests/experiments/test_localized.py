@@ -18,6 +18,7 @@ from facesem_jax.decomposer.crop import CROPS, CropBox
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
+from facesem_jax.loading import load_decomposer, load_generator
 from facesem_jax.semantics.semantic_function import (
     ENVIRONMENT_NAMES,
     ENVIRONMENT_UNITS,
@@ -181,11 +182,8 @@ def test_the_same_seed_gives_the_same_arrays_and_replaces_the_results(
     assert metrics["environment"] == found[0]["environment"]
 
 
-@pytest.mark.xfail(strict=True, reason="no second batch, no time: NaN, which is no JSON")
-def test_one_batch_of_samples_suffices(
-    finished, found, tiny_generator, tiny_decomposer, pair, capsys
-):
-    local = local_semantics(tiny_generator, tiny_decomposer, size=SIZE)
+def test_one_batch_of_samples_suffices(finished, found, pair, capsys):
+    local = local_semantics(load_generator(pair), load_decomposer(pair), size=SIZE)
     latents = np.random.default_rng(0).normal(size=(4, W_DIM)).astype(np.float32)
     options = _options(pair, finished)
     chunk = options.chunk_size
@@ -197,7 +195,6 @@ def test_one_batch_of_samples_suffices(
     assert "Jacobian" in capsys.readouterr().out
 
 
-@pytest.mark.xfail(strict=True, reason="no live component, nothing to concatenate")
 def test_an_alpha_that_kills_every_component_is_a_result_or_a_clear_error(pair, tmp_path):
     try:
         main(_options(pair, tmp_path / "out", alpha=50.0))
@@ -281,7 +278,6 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.xfail(strict=True, reason="checked after the Jacobians only, seed never")
 @pytest.mark.parametrize(
     "arguments", [["--target-sparsity", "1.5"], ["--target-sparsity", "0"], ["--seed", "-1"]]
 )

@@ -47,7 +47,6 @@ def test_a_failed_run_leaves_nothing(target, tmp_path, error):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.xfail(strict=True, reason="parents stay")
 def test_a_failed_run_leaves_no_parents(tmp_path):
     with pytest.raises(RuntimeError), OutputDirectory(tmp_path / "a" / "b" / "results", FILES):
         raise RuntimeError
@@ -126,7 +125,6 @@ def test_a_directory_that_cannot_be_put_in_place_is_named_and_removed(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.xfail(strict=True, reason="the current directory cannot be removed and renamed")
 def test_the_working_directory_can_be_the_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with OutputDirectory(pathlib.Path("."), FILES) as output:
@@ -134,7 +132,6 @@ def test_the_working_directory_can_be_the_output(tmp_path, monkeypatch):
     assert (tmp_path / "numbers.json").read_text() == "1"
 
 
-@pytest.mark.xfail(strict=True, reason="rmtree refuses a link, after the work")
 def test_a_linked_directory_can_be_the_output(tmp_path):
     real = tmp_path / "disk" / "results"
     real.mkdir(parents=True)

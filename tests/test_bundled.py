@@ -1,0 +1,87 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import facesem_jax
+from facesem_jax.loading import bundled_names, resolve
+from facesem_jax.semantics import (
+    apply_edit,
+    environment_semantics,
+    regression_directions,
+    unit_step,
+)
+
+NAME = "digiface64"
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return facesem_jax.load_generator(NAME)
+
+
+@pytest.fixture(scope="module")
+def decomposer():
+    return facesem_jax.load_decomposer(NAME)
+
+
+@pytest.fixture(scope="module")
+def latents(generator):
+    z = jax.random.normal(jax.random.key(11), (768, generator.config.z_dim))
+    return generator.mapping(z)
+
+
+@pytest.fixture(scope="module")
+def faces(generator, latents):
+    return jax.jit(lambda g, w: g.synthesis(w))(generator, latents[:64])
+
+
+def test_the_pair_is_bundled_small_and_framed_for_itself():
+    assert NAME in bundled_names()
+    files = [p for p in resolve(NAME, "generator").parent.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) < 25e6
+    crop = facesem_jax.load_crop(NAME)
+    assert (crop.top, crop.left, crop.height, crop.width) == (0, 0, 1, 1)
+
+
+def test_faces_are_images_that_differ(faces):
+    chex.assert_shape(faces, (64, 64, 64, 3))
+    chex.assert_tree_all_finite(faces)
+    assert np.percentile(np.abs(faces), 99) < 1.1
+    # A generator that collapsed would show one face.
+    assert np.std(np.asarray(faces).mean(axis=(1, 2)), axis=0).min() > 0.1
+
+
+def test_the_encoder_inverts_the_generator(generator, faces, latents):
+    encoder = facesem_jax.load_encoder(NAME)
+    drawn = jax.jit(lambda g, e, x: g.synthesis(e(x)))(generator, encoder, jnp.clip(faces, -1, 1))
+    error = np.mean(np.square(np.asarray(drawn - faces)))
+    spread = np.mean(np.square(np.asarray(faces - faces.mean(axis=0))))
+    assert error < 0.1 * spread
+
+
+def test_depth_is_convex_and_nearest_in_the_middle(decomposer, faces):
+    depth = np.asarray(jax.jit(lambda d, x: d.depth(x))(decomposer, jnp.clip(faces, -1, 1)))
+    centre = depth[:, 24:44, 24:40].mean(axis=(1, 2))
+    sides = depth[:, 24:44, [6, 7, 56, 57]].mean(axis=(1, 2))
+    assert np.mean(centre < sides - 0.02) == 1.0
+    nearest = np.argmin(depth.reshape(len(depth), -1), axis=1)
+    rows, columns = np.unravel_index(nearest, depth.shape[1:])
+    assert np.mean((np.abs(columns - 31.5) < 10) & (rows > 20) & (rows < 48)) > 0.9
+
+
+def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, latents):
+    f = environment_semantics(generator, decomposer, names=("yaw",))
+    run = jax.jit(lambda f, w: f(w))
+
+    def yaw(w):
+        return jnp.concatenate([run(f, w[i : i + 64]) for i in range(0, len(w), 64)])
+
+    fit = regression_directions(latents[:640], yaw(latents[:640]), ("yaw",), heldout=0.2)
+    assert float(fit.r2_heldout[0]) > 0.8
+    held_out = latents[640:]
+    step = unit_step(fit.v[0])
+    moved = [yaw(apply_edit(held_out, step, t)) for t in (-20.0, 20.0)]
+    change = float(jnp.mean(moved[1] - moved[0])) / 2
+    assert 15 < change < 25
