@@ -155,7 +155,7 @@ def _headline_rows(results: LocalizedResults) -> Iterator[tuple[str, str, str, s
         "View leakage, median",
         html.with_unit(_median(table.view_leakage_degrees, live), "degrees"),
         "degrees",
-        "How far a local edit, at the end of its strip, turns the head; ideally not at all.",
+        "How far a local edit of two standard deviations of W turns the head; ideally not at all.",
     )
     mantel = html.mapping(metrics.get("mantel"))
     yield (

@@ -66,7 +66,8 @@ class ComponentTable:
       edit_locality: Share of an edit's change, in energy, inside the component's own support.
       support_area: Share of the unmasked frame that the support covers (what a change spread
         evenly would score as locality).
-      view_leakage_degrees: Mean absolute change of the view angles under the strip's largest edit.
+      view_leakage_degrees: Mean absolute change of the view angles under an edit of two standard
+        deviations of W along the direction, half of the strip's largest.
       light_leakage: The same of the four light values.
       live: Whether the map has any non-zero entry.
     """

@@ -126,8 +126,8 @@ def strips_section(results: LocalizedResults) -> str:
         '<p class="note">Locality is the share of the change in albedo and depth that falls inside '
         "the component’s own map; beside it, what a change spread evenly over the frame would "
         "score. Leakage is the mean absolute change of the view angles, and of the four light "
-        "values, under the strip’s largest edit. Pixels are rounded by at most 2 in 255 to keep "
-        "the page small.</p>"
+        "values, halfway along the strip (two standard deviations of W). Pixels are rounded by at "
+        "most 2 in 255 to keep the page small.</p>"
     )
     return words + "".join(
         _strip(results.components, i, strip) for i, strip in enumerate(results.strips)
