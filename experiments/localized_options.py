@@ -33,7 +33,7 @@ class Options:
       chunk_size: Tangents pushed through the networks at once (memory against speed).
       seed: Seeds every random choice.
       output: Directory for the results; earlier results there are replaced.
-      quick: A run of under 90 seconds: fewer samples, restarts, components and strips.
+      quick: A run of under 90 seconds: fewer samples, restarts and strips.
     """
 
     generator: str = "digiface64"
@@ -86,7 +86,6 @@ class Options:
         return dataclasses.replace(
             self,
             samples=min(self.samples, 12),
-            components=min(self.components, 20),
             restarts=1,
             regression_samples=min(self.regression_samples, 1024),
             exact_samples=min(self.exact_samples, 16),
