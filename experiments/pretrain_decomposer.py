@@ -19,7 +19,7 @@ from flax import nnx
 from convert.dcgan import load_dcgan
 from experiments.command_line import run_command
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
-from facesem_jax import load_generator
+from facesem_jax import load_decomposer, load_generator
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.decomposer.shading import normals_from_depth
 from facesem_jax.errors import FacesemError
@@ -41,8 +41,8 @@ class Options:
       seed: Seeds the weights, the stream and the random renders.
       generator: A generator (bundled name or directory) that draws half of every batch, in the
         framing of the stream; empty for the stream alone.
-      start: Directory of an earlier run whose averaged weights to start from, its depth released
-        from the first step; empty to start anew.
+      start: Directory of an earlier run whose averaged weights to start from, or a decomposer
+        (bundled name or directory), its depth released from the first step; empty to start anew.
       loss: Weights and schedule of the loss.
     """
 
@@ -118,7 +118,9 @@ def main(options: Options) -> None:
     graph, state, optimizer = init_training(options.seed, options.learning_rate, options.steps)
     loss_config = options.loss
     if options.start:
-        trained, _ = trained_decomposer(pathlib.Path(options.start))
+        run = pathlib.Path(options.start)
+        is_run = (run / "checkpoints").is_dir()
+        trained = trained_decomposer(run)[0] if is_run else load_decomposer(options.start)
         graph, state = init_state(trained, optimizer)
         loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
     key = jax.random.key(options.seed + 1)
