@@ -1,6 +1,8 @@
 """Packs trained runs into a directory that `load_generator` and `load_decomposer` read.
 
-python -m experiments.bundle_weights --output my_pair
+    python -m experiments.bundle_weights --output my_pair
+
+Each part is written whole or not at all.
 """
 
 import dataclasses

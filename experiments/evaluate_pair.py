@@ -34,12 +34,14 @@ from experiments.face_measures import (
 )
 from experiments.face_sources import FaceSet, generator_set, stream_set
 from experiments.landmarks import landmark_measurements
+from experiments.output_directory import OutputDirectory
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax import load_decomposer
 from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW, DecomposerLossConfig
 
+FILES = ("evaluation.json", "worst_yaw.png")
 _BATCH = 50
 #: Far from the seeds of any training.
 _SEED_OFFSET = 1000
@@ -239,6 +241,11 @@ def main(options: Options) -> None:
     """
     if options.faces < _BATCH:
         raise FacesemError(f"faces is {options.faces}; use at least {_BATCH}.")
+    with OutputDirectory(options.output, FILES) as output:
+        _run(options, output)
+
+
+def _run(options: Options, output: pathlib.Path) -> None:
     decomposer, release, name = _decomposer(options)
     seed, size = _SEED_OFFSET + options.seed, decomposer.config.image_size
     if options.source == "stream":
@@ -254,11 +261,10 @@ def main(options: Options) -> None:
     if options.cross_checks:
         report |= cross_check(decomposer, faces, decomposed, landmarks, release)
     print_report(report, Console())
-    options.output.mkdir(parents=True, exist_ok=True)
-    _write_json(options.output / "evaluation.json", report)
     worst = worst_ranked(decomposed["yaw"], landmarks["yaw"], _WORST)
+    _write_json(output / "evaluation.json", report)
     worst_sheet(
-        options.output / "worst_yaw.png",
+        output / "worst_yaw.png",
         faces.images[worst],
         {k: v[worst] for k, v in decomposed.items()},
         landmarks["yaw"][worst],
@@ -289,9 +295,7 @@ def _finite(tree):
 
 
 def _write_json(path: pathlib.Path, tree) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(_finite(tree), indent=2) + "\n")
-    partial.replace(path)
+    path.write_text(json.dumps(_finite(tree), indent=2) + "\n")
 
 
 if __name__ == "__main__":

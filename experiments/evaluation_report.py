@@ -84,7 +84,7 @@ def worst_sheet(
     """Writes faces with their two yaws: input, reconstruction, canonical image, relief of depth.
 
     Args:
-      path: A PNG file, replaced at once when complete.
+      path: A PNG file.
       images: In [-1, 1].
       decomposed: Yaw (degrees), pictures and depth from `experiments.evaluate_pair.decompose`.
       reference: The landmarks' yaw in degrees.
@@ -106,6 +106,4 @@ def worst_sheet(
     for i, (ours, theirs) in enumerate(zip(decomposed["yaw"], reference, strict=True)):
         text = f"decomposer {ours:+.0f}\nlandmarks {theirs:+.0f}"
         draw.multiline_text((i * width + 4, top + 1), text, fill=(0, 0, 0), spacing=1)
-    partial = path.with_name(f".{path.name}")
-    sheet.save(partial, format="PNG")
-    partial.replace(path)
+    sheet.save(path, format="PNG")

@@ -1,4 +1,4 @@
-"""Sets of faces to evaluate on: from the face stream or from a generator."""
+"""Faces to train or to evaluate on: from the face stream or from a generator."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from convert.dcgan import load_dcgan
 from facesem_jax import load_crop, load_generator
 from facesem_jax.decomposer.crop import crop_and_resize
+from facesem_jax.training.autoencode import Faces
 from facesem_jax.training.face_stream import stream_faces, stream_latents
 
 _BATCH = 50
@@ -28,6 +29,29 @@ class FaceSet:
     images: Float[np.ndarray, "n h w 3"]
     latents: Float[np.ndarray, "n d"]
     latent_name: str
+
+
+def stream_batches(seed: int, batch_size: int) -> tuple[Callable[[int], Faces], int]:
+    """Batches of the stream for a training.
+
+    Args:
+      seed: Of the stream.
+      batch_size: Faces per step.
+
+    Returns:
+      A function of the step's number, and the size of the source's z.
+
+    Raises:
+      FacesemError: If the stream's package is not installed.
+    """
+    dcgan = load_dcgan()
+    draw = jax.jit(stream_faces)
+
+    def batch(step: int) -> Faces:
+        z = stream_latents(seed, step, batch_size, dcgan.config.z_dim)
+        return Faces(draw(dcgan, z), z)
+
+    return batch, dcgan.config.z_dim
 
 
 def stream_set(count: int, seed: int, size: int) -> FaceSet:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import facesem_jax
 from experiments import localized_stages as stages
 from experiments.command_line import run_command
+from experiments.decomposition import decompose_faces
 from experiments.localized_options import Options, joined_crop, parse_crop
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
@@ -28,7 +29,7 @@ from experiments.output_directory import OutputDirectory
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import components as component_numbers
 from facesem_jax.semantics.alpha_search import alpha_for
-from facesem_jax.semantics.factorization import Factorization, check_problem, factorize
+from facesem_jax.semantics.factorization import Factorization, check_settings, factorize
 from facesem_jax.semantics.relations import (
     clustered_order,
     direction_distances,
@@ -131,7 +132,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     crop = parse_crop(options.crop, facesem_jax.load_crop(options.generator))
     crop = joined_crop(generator, decomposer, crop)
     size, w_dim = decomposer.config.image_size, generator.config.w_dim
-    check_problem(jnp.ones((size * size, w_dim)), options.components, options.alpha, options.beta)
+    check_settings((size * size * 4, w_dim), options.components, options.alpha, options.beta)
     local = local_semantics(generator, decomposer, crop, size=size)
     environment = environment_semantics(generator, decomposer, crop, size=size)
     watch.lap("load")
@@ -153,7 +154,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     w = dict(zip(sizes, np.split(mapped, bounds), strict=True))
     samples = stages.in_batches(generator, w["shown"], track, "samples", call=stages.synthesize)
     framed = stages.in_batches(local, w["shown"][:8], track, "faces", call=stages.frame)
-    faces = stages.decompose_faces(decomposer, framed)
+    faces = decompose_faces(decomposer, framed)
     watch.lap("samples")
 
     v, environment_numbers = stages.environment_stage(
@@ -183,6 +184,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     )
     component_strips = stages.component_strips(local, table, spreads, w["faces"], track)
     distances, order, test = relations(table, options.seed)
+    maps = stages.in_batches(local, w["regression"][:256], track, "mean albedo")
     watch.lap("edits")
 
     unmasked = np.asarray(scale).reshape(-1) > 0
@@ -207,7 +209,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         metrics=metrics,
         samples=samples,
         faces=faces,
-        mean_albedo=_mean_albedo(local, w["regression"], track),
+        mean_albedo=maps[..., :3].mean(axis=0),
         environment=strips,
         components=table,
         strips=component_strips,
@@ -224,11 +226,6 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "labels": np.array(table.labels),
     } | {f"environment/{name}": v[k] for k, name in enumerate(environment.names)}
     return results, arrays
-
-
-def _mean_albedo(local, ws, track) -> np.ndarray:
-    maps = stages.in_batches(local, ws[:256], track, "mean albedo", batch=32)
-    return maps[..., :3].mean(axis=0)
 
 
 def _settings(options: Options) -> dict:

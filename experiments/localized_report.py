@@ -1,17 +1,14 @@
 """The page that shows what `experiments.localized` found: one self-contained HTML file."""
 
-import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from experiments import report_html as html
 from experiments import report_semantics as semantics
+from experiments.decomposition import faces_sheet
 from experiments.localized_results import LocalizedResults
 from experiments.report_style import CSS
-from facesem_jax.errors import FacesemError
 from facesem_jax.viz import figures, sheets
 
 TITLE = "Facial semantics found without labels"
@@ -56,32 +53,6 @@ def render_report(results: LocalizedResults) -> str:
         f'<nav aria-label="Contents"><ol>{contents}</ol></nav></header>\n'
         f"{body}</main></body></html>\n"
     )
-
-
-def write_report(path: str | os.PathLike, results: LocalizedResults) -> None:
-    """Writes the page of `render_report`, complete or not at all.
-
-    Args:
-      path: The HTML file; replaced if it exists. Its directory must exist.
-      results: What to show.
-
-    Raises:
-      FacesemError: If the file cannot be written; nothing partial is left behind.
-    """
-    path = Path(path)
-    page = render_report(results)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        reason = error.strerror or str(error)
-        raise FacesemError(
-            f"Cannot write the report to {path}: {reason}. "
-            "Choose a file in an existing directory that you may write to."
-        ) from error
 
 
 def _summary(results: LocalizedResults) -> str:
@@ -174,9 +145,9 @@ def _headline_rows(results: LocalizedResults) -> Iterator[tuple[str, str, str, s
     yield (
         "Jacobian cost",
         html.number(html.lookup(metrics, "jacobian", "cost_ratio")),
-        "forward passes",
-        f"Time of one exact Jacobian over one evaluation; finite differences along all {dims} "
-        f"latent coordinates would need {dims + 1} evaluations.",
+        "ratio",
+        f"Time of one exact Jacobian over that of {dims} forward passes, one for each latent "
+        "coordinate: the least that finite differences need.",
     )
     for name, entry in html.mapping(metrics.get("environment")).items():
         yield (
@@ -216,16 +187,7 @@ def _decomposition(results: LocalizedResults) -> str:
     if not count:
         return "<p>No faces.</p>"
     near, far = sheets.depth_range(faces.depth)
-    sheet = sheets.decomposition_sheet(
-        faces.images,
-        faces.reconstruction,
-        faces.albedo,
-        faces.depth,
-        faces.normals,
-        faces.canonical,
-        near,
-        far,
-    )
+    sheet = faces_sheet(faces, near, far)
     rows = len(sheets.DECOMPOSITION_ROWS)
     tall = f"height:calc(var(--cell)*{height / width:.6g});display:flex;align-items:center"
     side = "".join(

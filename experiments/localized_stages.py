@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from experiments.localized_results import ComponentTable, Faces, Strip
-from facesem_jax.decomposer.decomposer import Decomposer
-from facesem_jax.decomposer.shading import normals_from_depth
+from experiments.localized_results import ComponentTable, Strip
 from facesem_jax.semantics import components as component_numbers
 from facesem_jax.semantics.edits import sweep, unit_step
 from facesem_jax.semantics.environment import (
@@ -50,14 +48,6 @@ def frame(f, w):
     return framed_images(f, w)
 
 
-@jax.jit
-def _decompose_and_draw(decomposer, images):
-    parts = decomposer(images)
-    drawn, _ = decomposer.render(parts)
-    normals = normals_from_depth(parts.depth, decomposer.camera)
-    return parts, drawn, normals, decomposer.canonical_image(parts)
-
-
 def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -> np.ndarray:
     """``call(f, xs)`` in batches of one size, so that it is compiled once.
 
@@ -82,23 +72,6 @@ def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -
     return np.concatenate(parts)[: xs.shape[0]]
 
 
-def decompose_faces(decomposer: Decomposer, images: Float[np.ndarray, "m h w 3"]) -> Faces:
-    """The faces of the decomposition sheet."""
-    parts, drawn, normals, canonical = jax.tree.map(
-        np.asarray, _decompose_and_draw(decomposer, jnp.asarray(images))
-    )
-    return Faces(
-        images=np.asarray(images),
-        reconstruction=drawn,
-        albedo=parts.albedo,
-        depth=parts.depth,
-        normals=normals,
-        canonical=canonical,
-        view=np.degrees(parts.view[:, :3]),
-        light=parts.light,
-    )
-
-
 def environment_stage(
     f: EnvironmentSemantics,
     ws: Float[np.ndarray, "n d"],
@@ -115,8 +88,8 @@ def environment_stage(
 
     Returns:
       The regression's directions in the rows (unit of the semantic per unit of w), and per name
-      its unit, held-out R^2, spread (standard deviation) and the
-      cosine between the regression's and the exact direction.
+      its unit, held-out R^2, spread (standard deviation) and the cosine between the regression's
+      and the exact direction.
     """
     ys = in_batches(f, ws, track, "pose and light of samples")
     fit = regression_directions(jnp.asarray(ws), jnp.asarray(ys), f.names)

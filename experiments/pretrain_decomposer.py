@@ -12,21 +12,19 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
-from convert.dcgan import load_dcgan
 from experiments.command_line import run_command
+from experiments.decomposition import decompose_faces, faces_sheet
+from experiments.face_sources import stream_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_decomposer, load_generator
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
-from facesem_jax.decomposer.shading import normals_from_depth
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
-from facesem_jax.training.face_stream import stream_faces, stream_latents
+from facesem_jax.training.face_stream import stream_latents
 from facesem_jax.training.state import init_state, make_step, modules_of
-from facesem_jax.viz.pictures import depth_picture, grid, relief_picture, rgb
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,37 +78,19 @@ def trained_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
 
 def face_batches(options: Options):
     """Step number to images in [-1, 1], as the options say."""
-    dcgan = load_dcgan()
-    draw = jax.jit(stream_faces)
     if not options.generator:
-        return lambda step: draw(
-            dcgan, stream_latents(options.seed, step, options.batch_size, dcgan.config.z_dim)
-        )
+        stream, _ = stream_batches(options.seed, options.batch_size)
+        return lambda step: stream(step).images
+    half = options.batch_size // 2
+    stream, _ = stream_batches(options.seed, half)
     generator = load_generator(options.generator)
     sample = jax.jit(lambda generator, z: jnp.clip(generator(z), -1, 1))
-    half = options.batch_size // 2
 
     def batch(step):
-        z = stream_latents(options.seed, step, half, dcgan.config.z_dim)
         own = stream_latents(options.seed + 3, step, half, generator.config.z_dim)
-        return jnp.concatenate([draw(dcgan, z), sample(generator, own)])
+        return jnp.concatenate([stream(step).images, sample(generator, own)])
 
     return batch
-
-
-def decomposition_sheet(decomposer: Decomposer, images, release=1.0) -> np.ndarray:
-    """Rows: input, reconstruction, albedo, depth (near white), relief, canonical image."""
-    parts = decomposer(images, release)
-    rendered, _ = decomposer.render(parts)
-    rows = [
-        rgb(images),
-        rgb(rendered),
-        rgb(parts.albedo),
-        depth_picture(parts.depth),
-        relief_picture(normals_from_depth(parts.depth, decomposer.camera)),
-        rgb(decomposer.canonical_image(parts)),
-    ]
-    return grid(np.stack(rows))
 
 
 def main(options: Options) -> None:
@@ -134,7 +114,7 @@ def main(options: Options) -> None:
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)
-        return decomposition_sheet(module, shown, loss_config.release(state.step))
+        return faces_sheet(decompose_faces(module, shown, loss_config.release(state.step)))
 
     run_training(
         LoopConfig(options.steps, options.directory),

@@ -18,9 +18,10 @@ import optax
 from flax import nnx
 from rich.progress import track
 
-from convert.dcgan import load_dcgan
 from experiments.command_line import run_command
+from experiments.face_sources import stream_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
@@ -30,12 +31,10 @@ from facesem_jax.training.adversarial import GameBatch, GameState, make_game_ste
 from facesem_jax.training.autoencode import (
     AutoencodeConfig,
     Autoencoder,
-    Faces,
     LinearReadout,
     autoencode_loss,
 )
 from facesem_jax.training.discriminator import Discriminator, DiscriminatorConfig
-from facesem_jax.training.face_stream import stream_faces, stream_latents
 from facesem_jax.training.finetune import (
     FinetuneConfig,
     GeneratorPlayer,
@@ -111,18 +110,6 @@ class Options:
         )
 
 
-def face_batches(seed: int, batch_size: int):
-    """Step number to a batch of the stream, and the DCGAN's z_dim."""
-    dcgan = load_dcgan()
-    draw = jax.jit(stream_faces)
-
-    def batch(step: int) -> Faces:
-        z = stream_latents(seed, step, batch_size, dcgan.config.z_dim)
-        return Faces(draw(dcgan, z), z)
-
-    return batch, dcgan.config.z_dim
-
-
 def init_autoencoder(seed: int, z_dim: int) -> Autoencoder:
     """The untrained networks of stage (a)."""
     rngs = nnx.Rngs(seed)
@@ -142,7 +129,7 @@ def autoencode_optimizer(learning_rate: float, steps: int) -> optax.GradientTran
 
 def autoencode(options: Options) -> None:
     """Stage (a): encoder and synthesis network."""
-    batch, z_dim = face_batches(options.seed, options.batch_size)
+    batch, z_dim = stream_batches(options.seed, options.batch_size)
     optimizer = autoencode_optimizer(options.learning_rate, options.steps)
     graph, state = init_state(init_autoencoder(options.seed, z_dim), optimizer)
     key = jax.random.key(options.seed + 1)
@@ -150,7 +137,7 @@ def autoencode(options: Options) -> None:
     def loss(model, faces, step):
         return autoencode_loss(model, faces, jax.random.fold_in(key, step), options.autoencode)
 
-    shown = face_batches(options.seed + 2, 16)[0](0).images
+    shown = stream_batches(options.seed + 2, 16)[0](0).images
     redraw = jax.jit(lambda model, x: model.synthesis(model.encoder(x)))
 
     def sheet(state):
@@ -187,7 +174,7 @@ def encode_stream(options: Options, encoder: Encoder) -> jax.Array:
     path = options.directory / "mapping" / f"encodings_{options.encodings}.npy"
     if path.is_file():
         return jnp.asarray(np.load(path))
-    batch, _ = face_batches(options.seed + 3, 64)
+    batch, _ = stream_batches(options.seed + 3, 64)
     encode = jax.jit(lambda encoder, x: encoder(x))
     count = -(-options.encodings // 64)
     parts = [np.asarray(encode(encoder, batch(i).images)) for i in track(range(count), "encoding")]
@@ -226,12 +213,12 @@ def mapping_game(options: Options):
 
 def fit_mapping(options: Options) -> None:
     """Stage (b): the mapping network, on encodings alone."""
-    z_dim = face_batches(options.seed, 1)[1]
+    z_dim = stream_batches(options.seed, 1)[1]
     autoencoder = trained_autoencoder(options.directory, z_dim)
     encodings = encode_stream(options, autoencoder.encoder)
     _, synthesis = whiten_latents(autoencoder.encoder, autoencoder.synthesis, encodings)
     mean, matrix, _ = whitening(encodings)
-    white = (encodings - mean) @ matrix
+    white = jnp.dot(encodings - mean, matrix, precision=PRECISION)
     graphs, optimizers, state = mapping_game(options)
     key = jax.random.key(options.seed + 6)
 
@@ -293,7 +280,7 @@ def init_player(seed: int) -> GeneratorPlayer:
 
 def player_before_finetuning(options: Options) -> GeneratorPlayer:
     """The networks after stage (b), W whitened."""
-    autoencoder = trained_autoencoder(options.directory, face_batches(options.seed, 1)[1])
+    autoencoder = trained_autoencoder(options.directory, stream_batches(options.seed, 1)[1])
     encodings = encode_stream(options, autoencoder.encoder)
     networks = whiten_latents(autoencoder.encoder, autoencoder.synthesis, encodings)
     mapping = trained_mapping(dataclasses.replace(options, stage="mapping").recipe())
@@ -316,7 +303,7 @@ def finetune_game(options: Options, player: GeneratorPlayer):
 
 def finetune(options: Options) -> None:
     """Stage (c): all networks against a discriminator, anchored by the reconstruction."""
-    faces, _ = face_batches(options.seed + 9, options.batch_size)
+    faces, _ = stream_batches(options.seed + 9, options.batch_size)
     player = player_before_finetuning(options)
     graphs, optimizers, state = finetune_game(options, player)
     key = jax.random.key(options.seed + 10)
@@ -334,7 +321,7 @@ def finetune(options: Options) -> None:
             critic, batch.data, player, batch.regularise, random, options.finetune
         )
 
-    shown = face_batches(options.seed + 2, 16)[0](0).images
+    shown = stream_batches(options.seed + 2, 16)[0](0).images
     z = jax.random.normal(jax.random.key(options.seed + 7), (48, GENERATOR.z_dim))
 
     def sheet(state):

@@ -12,12 +12,12 @@ import numpy as np
 
 import facesem_jax
 from experiments.command_line import run_command
+from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.localized_options import joined_crop
-from experiments.localized_stages import decompose_faces
 from experiments.output_directory import OutputDirectory
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.viz.png import picture_png
-from facesem_jax.viz.sheets import decomposition_sheet, depth_range, sample_sheet
+from facesem_jax.viz.sheets import depth_range, sample_sheet
 
 FILES = ("samples.png", "decomposition.png")
 
@@ -53,16 +53,7 @@ def main(options: Options) -> None:
         framed = crop_and_resize(framed, crop, decomposer.config.image_size)
     faces = decompose_faces(decomposer, np.asarray(framed))
     near, far = depth_range(faces.depth)
-    sheet = decomposition_sheet(
-        faces.images,
-        faces.reconstruction,
-        faces.albedo,
-        faces.depth,
-        faces.normals,
-        faces.canonical,
-        near,
-        far,
-    )
+    sheet = faces_sheet(faces, near, far)
     with OutputDirectory(options.output, FILES) as output:
         (output / "samples.png").write_bytes(picture_png(sample_sheet(np.asarray(images), 10)))
         (output / "decomposition.png").write_bytes(picture_png(sheet))

@@ -36,6 +36,24 @@ class Decomposition(NamedTuple):
     confidence_perceptual: Float[Array, "n h4 w4 2"]
 
 
+def gaussian_bump(
+    size: int, sigma_x: float, sigma_y: float, dtype=None
+) -> Float[Array, "size size"]:
+    """exp(-(x / sigma_x)^2 - (y / sigma_y)^2), x and y measured from the image centre.
+
+    Args:
+      size: Height and width of the image in pixels.
+      sigma_x: Width, in pixels of a 64-pixel image.
+      sigma_y: Height, likewise.
+      dtype: Of the result; JAX's default floating point if ``None``.
+    """
+    centred = (jnp.arange(size, dtype=dtype or jnp.result_type(float)) - (size - 1) / 2) * (
+        64 / size
+    )
+    x, y = centred[None, :] / sigma_x, centred[:, None] / sigma_y
+    return jnp.exp(-(x**2) - y**2)
+
+
 def depth_prior(config: DecomposerConfig, dtype=None) -> Float[Array, "h w"]:
     """The Gaussian bump in the argument of tanh, zero without a prior.
 
@@ -53,11 +71,7 @@ def depth_prior(config: DecomposerConfig, dtype=None) -> Float[Array, "h w"]:
     if config.depth_prior is None:
         return jnp.zeros((size, size), dtype)
     offset, height, sigma_x, sigma_y = config.depth_prior
-    centred = (jnp.arange(size, dtype=dtype or jnp.result_type(float)) - (size - 1) / 2) * (
-        64 / size
-    )
-    x, y = centred[None, :] / sigma_x, centred[:, None] / sigma_y
-    return offset + height * jnp.exp(-(x**2) - y**2)
+    return offset + height * gaussian_bump(size, sigma_x, sigma_y, dtype)
 
 
 def _rescale(x, low: float, high: float):

@@ -223,17 +223,18 @@ def canonical_warp(
 
 
 def apply_warp(
-    images: Float[Array, "n h w c"], warp: Warp, align_corners: bool
+    images: Float[Array, "n h w c"], warp: Warp, align_corners: bool, padding: str = "zeros"
 ) -> Float[Array, "n h w c"]:
-    """Samples canonical maps where a warp points; zero outside the canonical frame.
+    """Samples canonical maps where a warp points.
 
     Args:
       images: Canonical maps.
       warp: From `canonical_warp`.
       align_corners: As `DecomposerConfig.align_corners`.
+      padding: "zeros" outside the canonical frame, or "border" to repeat its outer pixels.
 
     Returns:
       The maps in the view.
     """
     grid = normalise_pixels(warp.u, warp.v, *images.shape[1:3])
-    return grid_sample(images, grid, align_corners=align_corners)
+    return grid_sample(images, grid, align_corners=align_corners, padding=padding)

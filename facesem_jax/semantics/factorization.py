@@ -50,19 +50,7 @@ def check_problem(J, num_components, alpha, beta) -> None:
     """
     check_shape("J", J, (None, None))
     check_floating("J", J)
-    n, d = J.shape
-    if num_components < 1:
-        raise FacesemError(f"num_components is {num_components}; expected at least 1.")
-    if num_components > min(n, d):
-        what = f"w_dim = {d}" if d <= n else f"the number of pixel outputs = {n}"
-        raise FacesemError(
-            f"num_components is {num_components}, more than {what}: that many unit directions "
-            "cannot be mutually orthogonal, so some are redundant by construction. "
-            f"Ask for at most {min(n, d)}; 32 is a good start."
-        )
-    for name, weight in (("alpha", alpha), ("beta", beta)):
-        if not (np.isfinite(weight) and weight >= 0):
-            raise FacesemError(f"{name} is {weight}; expected a finite number, zero or more.")
+    check_settings(J.shape, num_components, alpha, beta)
     energy = float(jnp.sum(J**2))
     if not np.isfinite(energy):
         raise FacesemError(
@@ -71,6 +59,34 @@ def check_problem(J, num_components, alpha, beta) -> None:
         )
     if energy == 0:
         raise FacesemError("J is zero everywhere: the outputs do not depend on the latent.")
+
+
+def check_settings(shape, num_components, alpha, beta) -> None:
+    """The part of `check_problem` that needs J's shape alone, before there is a J.
+
+    Args:
+      shape: (n, d), outputs and latent dimensions.
+      num_components: P.
+      alpha: Weight of the l1 norm.
+      beta: Weight of the redundancy term.
+
+    Raises:
+      FacesemError: On a number of components not in 1 to min(n, d), or a negative or non-finite
+        weight.
+    """
+    n, d = shape
+    if num_components < 1:
+        raise FacesemError(f"num_components is {num_components}; expected at least 1.")
+    if num_components > min(n, d):
+        what = f"w_dim = {d}" if d <= n else f"the number of pixel outputs = {n}"
+        raise FacesemError(
+            f"num_components is {num_components}, more than {what}: that many unit directions "
+            "cannot be mutually orthogonal, so some are redundant by construction. "
+            f"Ask for at most {min(n, d)}; {min(n, d, 32)} is a good start."
+        )
+    for name, weight in (("alpha", alpha), ("beta", beta)):
+        if not (np.isfinite(weight) and weight >= 0):
+            raise FacesemError(f"{name} is {weight}; expected a finite number, zero or more.")
 
 
 def factorize(

@@ -2,7 +2,7 @@
 
 Wu, Rupprecht, Vedaldi (2020, arXiv 1911.11130) reconstruct the image from (depth, albedo, light,
 view) and again from mirrored depth and albedo. Added here: a convex depth prior that is released
-gradually (`DecomposerConfig.depth_prior`), and two consistencies that need no labels: a mirrored
+gradually (`DecomposerConfig.depth_prior`), and consistencies that need no labels: a mirrored
 image has the mirrored view and light; a face that our renderer drew in a known view and light has
 that view and light; a photograph turned by a known angle and relit (its own pixels moved over its
 own depth) has a view turned by that angle, and that light. The last one matters most for the scale
@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from facesem_jax.decomposer.camera import normalise_pixels, project, to_view, unproject
-from facesem_jax.decomposer.decomposer import Decomposer, depth_prior
-from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
+from facesem_jax.decomposer.camera import project, to_view, unproject
+from facesem_jax.decomposer.decomposer import Decomposer, Decomposition, depth_prior, gaussian_bump
+from facesem_jax.decomposer.grid_sample import bilinear_sample
 from facesem_jax.decomposer.shading import lambertian_shading, normals_from_depth
-from facesem_jax.decomposer.warp import canonical_warp
+from facesem_jax.decomposer.warp import apply_warp, canonical_warp
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.losses import confident_l1, gradient_l1, halve, masked_mean
 
@@ -97,12 +97,10 @@ def mirror(x: Float[Array, "n h w ..."]) -> Float[Array, "n h w ..."]:
 
 def photometric_window(size: int, widths: tuple[float, float]) -> Float[Array, "h w"]:
     """Weights of the photometric terms: a centred Gaussian bump on a floor of 0.1."""
-    centred = (jnp.arange(size) - (size - 1) / 2) * (64 / size)
-    x, y = centred[None, :] / widths[0], centred[:, None] / widths[1]
-    return 0.1 + 0.9 * jnp.exp(-jnp.square(x) - jnp.square(y))
+    return 0.1 + 0.9 * gaussian_bump(size, *widths)
 
 
-def _reconstruction(decomposer: Decomposer, parts, images, config: DecomposerLossConfig):
+def _reconstruction(decomposer: Decomposer, parts, images, window, config: DecomposerLossConfig):
     """Reconstruction terms, plain and from mirrored canonical maps, in one rendering."""
     twice = parts._replace(
         view=jnp.concatenate([parts.view] * 2),
@@ -112,7 +110,6 @@ def _reconstruction(decomposer: Decomposer, parts, images, config: DecomposerLos
     )
     rendered, mask = decomposer.render(twice)
     n = images.shape[0]
-    window = photometric_window(images.shape[1], config.window)
     total, error = 0.0, None
     for k, weight in enumerate((1.0, config.mirrored)):
         own = slice(k * n, (k + 1) * n)
@@ -129,20 +126,17 @@ def _reconstruction(decomposer: Decomposer, parts, images, config: DecomposerLos
     return total, error
 
 
-def _view_limit(config):
-    """Largest angle that consistency asks for, radians: short of the encoder's own limit."""
-    return 0.9 * jnp.radians(config.xyz_rotation_range)
-
-
-def _turned(view, key, angles, limit):
-    """Views with random changes of the three angles, kept within a limit."""
+def _turned(view, key, angles, config):
+    """Views with random changes of the three angles (standard deviations in degrees)."""
+    # Short of the encoder's own limit, which it could not reach.
+    limit = 0.9 * jnp.radians(config.xyz_rotation_range)
     noise = jax.random.normal(key, (view.shape[0], 3)) * jnp.radians(jnp.array(angles))
     return jnp.concatenate([jnp.clip(view[:, :3] + noise, -limit, limit), view[:, 3:]], axis=1)
 
 
 def turn_photographs(
     decomposer: Decomposer,
-    parts,
+    parts: Decomposition,
     images: Float[Array, "n h w 3"],
     view: Float[Array, "n 6"],
     light: Float[Array, "n 4"] | None = None,
@@ -182,7 +176,7 @@ def turn_photographs(
 
 def random_render(
     decomposer: Decomposer,
-    parts,
+    parts: Decomposition,
     key: PRNGKeyArray,
     angles: tuple[float, float, float],
 ) -> tuple[Float[Array, "n h w 3"], Float[Array, "n 6"], Float[Array, "n 4"]]:
@@ -200,12 +194,11 @@ def random_render(
     """
     config = decomposer.config
     key_view, key_light = jax.random.split(key)
-    view = _turned(parts.view, key_view, angles, _view_limit(config))
+    view = _turned(parts.view, key_view, angles, config)
     light = jax.random.permutation(key_light, parts.light)
     image = decomposer.canonical_image(parts, light)
     warp = canonical_warp(parts.depth, view, config)
-    grid = normalise_pixels(warp.u, warp.v, *image.shape[1:3])
-    drawn = grid_sample(image, grid, align_corners=config.align_corners, padding="border")
+    drawn = apply_warp(image, warp, config.align_corners, padding="border")
     return jnp.clip(drawn, -1, 1), view, light
 
 
@@ -231,16 +224,16 @@ def decomposer_loss(
     """
     c = decomposer.config
     parts = decomposer(images, config.release(step))
-    reconstruction, error = _reconstruction(decomposer, parts, images, config)
+    window = photometric_window(c.image_size, config.window)
+    reconstruction, error = _reconstruction(decomposer, parts, images, window, config)
 
     half_range = (c.max_depth - c.min_depth) / 2
     inner = (parts.depth - (c.min_depth + c.max_depth) / 2)[:, :, 2:-2] / half_range
     deviation = inner - jnp.tanh(depth_prior(c, images.dtype))[:, 2:-2]
     smoothness = gradient_l1(deviation[..., None])
 
-    window = photometric_window(c.image_size, config.window)[..., None]
     canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
-    symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window)
+    symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window[..., None])
 
     def pose_and_light_error(seen, view, light):
         angles = (decomposer.view(seen) - view) / jnp.radians(c.xyz_rotation_range)
@@ -259,7 +252,7 @@ def decomposer_loss(
     rendered = pose_and_light_error(
         *jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, config.render_angles))
     )
-    view = _turned(fixed.view, key_turn, config.turn_angles, _view_limit(c))
+    view = _turned(fixed.view, key_turn, config.turn_angles, c)
     # Lights change hands too: a face lit from one side must not pass for a turned one.
     light = jax.random.permutation(key_light, fixed.light)
     photographs = turn_photographs(decomposer, fixed, images, view, light)

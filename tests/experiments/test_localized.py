@@ -307,8 +307,11 @@ def test_the_command_runs_as_a_module(tmp_path):
 
 def test_quick_reduces_and_never_raises_a_number():
     full, quick = Options(quick=True).checked(), Options(quick=True, samples=3, components=5)
-    assert full.samples < Options().samples and full.components < Options().components
+    assert full.samples < Options().samples
+    assert full.regression_samples < Options().regression_samples
     assert full.restarts == 1
+    # Too many components must stay too many, to be refused as in a full run.
+    assert Options(quick=True, components=400).checked().components == 400
     quick = quick.checked()
     assert (quick.samples, quick.components, quick.alpha) == (3, 5, Options().alpha)
     assert Options().checked() == Options()

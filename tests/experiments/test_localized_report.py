@@ -1,7 +1,6 @@
 import base64
 import dataclasses
 import io
-import os
 import re
 from html.parser import HTMLParser
 
@@ -10,9 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments import report_html
-from experiments.localized_report import render_report, write_report
+from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, Faces, LocalizedResults, Strip
-from facesem_jax.errors import FacesemError
 
 HOSTILE = '<script>alert("x")</script>'
 SIZE = 16
@@ -227,32 +225,3 @@ def test_number(value, expected):
 def test_percent_has_no_negative_zero():
     assert report_html.percent(-0.0001) == "0.0\u00a0%"
     assert report_html.percent(-0.25, 0) == "−25\u00a0%"
-
-
-def test_write_report_writes_the_whole_page_and_nothing_else(tmp_path, page):
-    path = tmp_path / "report.html"
-    path.write_text("old")
-    write_report(path, _results())
-    assert path.read_text(encoding="utf-8") == page
-    assert os.listdir(tmp_path) == ["report.html"]
-
-
-@pytest.mark.parametrize("kind", ["missing", "file", "directory", "full"])
-def test_write_report_leaves_nothing_partial(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("experiments.localized_report.render_report", lambda _: "page")
-    path = tmp_path / "place" / "report.html"
-    if kind == "file":
-        path.parent.write_text("not a directory")
-    elif kind == "directory":
-        path.mkdir(parents=True)
-    elif kind == "full":
-        path.parent.mkdir()
-
-        def refuse(*_):
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr(os, "replace", refuse)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(FacesemError, match=r"Cannot write the report to .*report\.html"):
-        write_report(path, None)
-    assert sorted(tmp_path.rglob("*")) == before
