@@ -10,11 +10,11 @@ import pathlib
 
 from flax import nnx
 
-from experiments.command_line import run_command
 from experiments.pretrain_decomposer import trained_decomposer
 from experiments.pretrain_generator import GENERATOR, trained_player
 from experiments.pretrain_generator import Options as GeneratorOptions
 from facesem_jax.checkpoint import Description, save_module
+from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.stylegan2 import StyleGAN2
 

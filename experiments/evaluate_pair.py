@@ -24,7 +24,6 @@ from experiments.agreement import (
     within,
     worst_ranked,
 )
-from experiments.command_line import run_command
 from experiments.evaluation_report import print_report, worst_sheet
 from experiments.face_measures import (
     convex_depth,
@@ -37,6 +36,7 @@ from experiments.landmarks import landmark_measurements
 from experiments.output_directory import OutputDirectory
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax import load_decomposer
+from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW, DecomposerLossConfig

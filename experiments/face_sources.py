@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from convert.dcgan import load_dcgan
+from convert.face_stream import load_dcgan
 from facesem_jax import load_crop, load_generator
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.training.autoencode import Faces

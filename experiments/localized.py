@@ -20,12 +20,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import facesem_jax
 from experiments import localized_stages as stages
-from experiments.command_line import run_command
 from experiments.decomposition import decompose_faces
-from experiments.localized_options import Options, joined_crop, parse_crop
+from experiments.localized_options import Options, joined_crop
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
 from experiments.output_directory import OutputDirectory
+from facesem_jax.command_line import run_command
+from facesem_jax.decomposer.crop import parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import components as component_numbers
 from facesem_jax.semantics.alpha_search import alpha_for
@@ -129,7 +130,10 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     watch = Stopwatch()
     generator = facesem_jax.load_generator(options.generator)
     decomposer = facesem_jax.load_decomposer(options.decomposer)
-    crop = parse_crop(options.crop, facesem_jax.load_crop(options.generator))
+    if options.crop is None:
+        crop = facesem_jax.load_crop(options.generator)
+    else:
+        crop = parse_crop(options.crop)
     crop = joined_crop(generator, decomposer, crop)
     size, w_dim = decomposer.config.image_size, generator.config.w_dim
     check_settings((size * size * 4, w_dim), options.components, options.alpha, options.beta)

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from facesem_jax.decomposer.crop import CROPS, CropBox, crop_box
+from facesem_jax.decomposer.crop import CropBox
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE
 
@@ -91,21 +91,6 @@ class Options:
             exact_samples=min(self.exact_samples, 16),
             strip_faces=min(self.strip_faces, 3),
         )
-
-
-def parse_crop(text: str | None, fallback: CropBox | None) -> CropBox | None:
-    """The crop that an option names, or the fallback."""
-    if text is None:
-        return fallback
-    if "," not in text:
-        return crop_box(text)
-    try:
-        return CropBox(*map(float, text.split(",")))
-    except (TypeError, ValueError) as error:
-        raise FacesemError(
-            f"crop is {text!r}; expected a name ({', '.join(CROPS)}) or four fractions "
-            f"top,left,height,width within the image. {error}"
-        ) from error
 
 
 def joined_crop(generator, decomposer, crop: CropBox | None) -> CropBox | None:

@@ -9,22 +9,27 @@ Resumes from the last checkpoint in the directory.
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments.command_line import run_command
+from convert.face_stream import load_dcgan
 from experiments.decomposition import decompose_faces, faces_sheet
-from experiments.face_sources import stream_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_decomposer, load_generator
+from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
-from facesem_jax.training.face_stream import stream_latents
+from facesem_jax.training.face_stream import stream_faces, stream_latents
 from facesem_jax.training.state import init_state, make_step, modules_of
+from facesem_jax.training.turned_pairs import reflected, turn_direction
+
+#: Weight of what partners share, where there are pairs.
+EXCHANGE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,9 @@ class Options:
         framing of the stream; empty for the stream alone.
       start: Directory of an earlier run whose averaged weights to start from, or a decomposer
         (bundled name or directory), its depth released from the first step; empty to start anew.
+      pairs: A decomposer (bundled name or directory, or an earlier run) whose yaw is good enough to
+        find the direction that turns the head; half of every batch is then the other half,
+        turned, and --loss.exchange is 2 unless set.
       loss: Weights and schedule of the loss.
     """
 
@@ -51,6 +59,7 @@ class Options:
     seed: int = 0
     generator: str = ""
     start: str = ""
+    pairs: str = ""
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
 
@@ -76,19 +85,72 @@ def trained_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
     return modules_of(graph, state, averaged=True), int(state.step)
 
 
-def face_batches(options: Options):
-    """Step number to images in [-1, 1], as the options say."""
-    if not options.generator:
-        stream, _ = stream_batches(options.seed, options.batch_size)
-        return lambda step: stream(step).images
-    half = options.batch_size // 2
-    stream, _ = stream_batches(options.seed, half)
-    generator = load_generator(options.generator)
-    sample = jax.jit(lambda generator, z: jnp.clip(generator(z), -1, 1))
+def load_any(name: str) -> Decomposer:
+    """The averaged decomposer of a run, or a decomposer by bundled name or directory."""
+    run = pathlib.Path(name)
+    return trained_decomposer(run)[0] if (run / "checkpoints").is_dir() else load_decomposer(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where faces come from: latents of a step, and the pictures of latents."""
+
+    latents: Callable
+    draw: Callable
+
+
+def face_sources(options: Options) -> list[Source]:
+    """The stream, and the generator if there is one."""
+    dcgan = load_dcgan()
+    draw = jax.jit(stream_faces)
+    sources = [
+        Source(
+            lambda step, n: stream_latents(options.seed, step, n, dcgan.config.z_dim),
+            lambda z: draw(dcgan, z),
+        )
+    ]
+    if options.generator:
+        generator = load_generator(options.generator)
+        mapping = jax.jit(lambda generator, z: generator.mapping(z))
+        synthesis = jax.jit(lambda generator, w: jnp.clip(generator.synthesis(w), -1, 1))
+
+        def latents(step, n):
+            own = stream_latents(options.seed + 3, step, n, generator.config.z_dim)
+            return mapping(generator, own)
+
+        sources.append(Source(latents, lambda w: synthesis(generator, w)))
+    return sources
+
+
+def measured_turn(decomposer: Decomposer, source: Source, batches: int = 128):
+    """The direction of a source's latents that turns the head, as the decomposer sees it."""
+    measure = jax.jit(lambda decomposer, x: (decomposer.view(x)[:, 1], decomposer.light(x)[:, 2]))
+    found = []
+    for k in range(batches):
+        # Steps that no training of a sensible length reaches.
+        latents = source.latents(10_000_000 + k, 128)
+        found.append((latents, *measure(decomposer, source.draw(latents))))
+    return turn_direction(*(jnp.concatenate(x) for x in zip(*found, strict=True)))
+
+
+def face_batches(options: Options, decomposer: Decomposer | None = None):
+    """Step number to images in [-1, 1], as the options say.
+
+    Args:
+      options: Of the training.
+      decomposer: Measures the turn for pairs.
+    """
+    sources = face_sources(options)
+    count = options.batch_size // len(sources)
+    if not options.pairs:
+        return lambda step: jnp.concatenate([s.draw(s.latents(step, count)) for s in sources])
+    turns = [measured_turn(decomposer, source) for source in sources]
 
     def batch(step):
-        own = stream_latents(options.seed + 3, step, half, generator.config.z_dim)
-        return jnp.concatenate([stream(step).images, sample(generator, own)])
+        latents = [source.latents(step, count // 2) for source in sources]
+        turned = [reflected(x, turn) for x, turn in zip(latents, turns, strict=True)]
+        drawn = [s.draw(x) for xs in (latents, turned) for s, x in zip(sources, xs, strict=True)]
+        return jnp.concatenate(drawn)
 
     return batch
 
@@ -98,10 +160,7 @@ def main(options: Options) -> None:
     graph, state, optimizer = init_training(options.seed, options.learning_rate, options.steps)
     loss_config = options.loss
     if options.start:
-        run = pathlib.Path(options.start)
-        is_run = (run / "checkpoints").is_dir()
-        trained = trained_decomposer(run)[0] if is_run else load_decomposer(options.start)
-        graph, state = init_state(trained, optimizer)
+        graph, state = init_state(load_any(options.start), optimizer)
         loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
     key = jax.random.key(options.seed + 1)
 
@@ -109,8 +168,14 @@ def main(options: Options) -> None:
         random = jax.random.fold_in(key, step)
         return decomposer_loss(decomposer, images, step, random, loss_config)
 
-    batch = face_batches(options)
-    shown = face_batches(dataclasses.replace(options, seed=options.seed + 2, batch_size=16))(0)
+    measuring = load_any(options.pairs) if options.pairs else None
+    if loss_config.exchange and measuring is None:
+        raise FacesemError("--loss.exchange is about pairs of faces; give --pairs a decomposer.")
+    if measuring is not None and not loss_config.exchange:
+        loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
+    batch = face_batches(options, measuring)
+    shown = dataclasses.replace(options, seed=options.seed + 2, batch_size=16)
+    shown = face_batches(shown, measuring)(0)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)

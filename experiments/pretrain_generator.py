@@ -18,9 +18,9 @@ import optax
 from flax import nnx
 from rich.progress import track
 
-from experiments.command_line import run_command
 from experiments.face_sources import stream_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from facesem_jax.command_line import run_command
 from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config

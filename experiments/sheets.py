@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import facesem_jax
-from experiments.command_line import run_command
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.localized_options import joined_crop
 from experiments.output_directory import OutputDirectory
+from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.viz.png import picture_png
 from facesem_jax.viz.sheets import depth_range, sample_sheet

@@ -54,6 +54,7 @@ def save_module(
     description: Description,
     *,
     dtype: str = "float32",
+    allow_nonfinite: bool = False,
 ) -> None:
     """Writes a module, whole or not at all.
 
@@ -62,6 +63,7 @@ def save_module(
       module: The module.
       description: What it is.
       dtype: Stored type of the floating-point arrays, "float32" or "float16".
+      allow_nonfinite: Whether NaN and infinite values may be written, and later loaded.
 
     Raises:
       FacesemError: If the directory is in use or cannot be written, or an array is not finite (in
@@ -74,10 +76,12 @@ def save_module(
         raise FacesemError(f"{directory} exists and is not empty; choose another or remove it.")
     arrays = {k: np.asarray(v).astype(dtype) for k, v in named_arrays(module).items()}
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        if not (allow_nonfinite or np.isfinite(array).all()):
             raise FacesemError(f"array {name} is not finite in {dtype}; nothing was written.")
     content = {"format": FORMAT, "version": VERSION} | dataclasses.asdict(description)
     content["dtype"] = dtype
+    if allow_nonfinite:
+        content["allow_nonfinite"] = True
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         partial = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -185,17 +189,9 @@ def load_module(
     _check_files(directory, content["files"])
     try:
         config = config_from_dict(config_type, content["config"])
-        # Shapes alone: nothing is drawn, nor allocated on the word of the file.
-        graph, abstract = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
+        graph, abstract, expected = _abstract(build, config)
     except FacesemError as error:
         raise FacesemError(f"{directory / DESCRIPTION}: {error}") from error
-    except Exception as error:  # Values of any wrong type or sign, met deep in a constructor.
-        raise FacesemError(
-            f"{directory / DESCRIPTION}: the config {content['config']} describes no "
-            f"{build.__name__} ({error})."
-        ) from error
-    names = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(abstract)]
-    expected = dict(zip(names, jax.tree.leaves(abstract), strict=True))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(directory / WEIGHTS).item_metadata.tree
@@ -217,25 +213,66 @@ def load_module(
         ) from error
     for name, array in arrays.items():
         # In NumPy: a jitted test would be compiled once per shape.
-        if not np.isfinite(np.asarray(array)).all():
+        if content.get("allow_nonfinite") is not True and not np.isfinite(np.asarray(array)).all():
             raise FacesemError(f"{directory}: array {name} holds NaN or infinite values.")
-    leaves = [arrays[name] for name in names]
-    structure = jax.tree.structure(abstract)
-    return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
+    return _merge(graph, abstract, [arrays[name] for name in expected])
 
 
-def _compare(directory: pathlib.Path, stored: dict, expected: dict) -> None:
+def _abstract(build: Callable[..., nnx.Module], config):
+    """Graph, abstract state and shapes by path: nothing is drawn or allocated.
+
+    Raises:
+      FacesemError: On a config that describes no such module.
+    """
+    try:
+        graph, abstract = nnx.split(nnx.eval_shape(lambda: build(config, rngs=nnx.Rngs(0))))
+    except FacesemError:
+        raise
+    except Exception as error:  # Values of any wrong type or sign, met deep in a constructor.
+        raise FacesemError(
+            f"the config {config} describes no {build.__name__} ({error})."
+        ) from error
+    names = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(abstract)]
+    return graph, abstract, dict(zip(names, jax.tree.leaves(abstract), strict=True))
+
+
+def _merge(graph, abstract, leaves: list) -> nnx.Module:
+    return nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(abstract), leaves))
+
+
+def module_from_arrays(
+    build: Callable[..., nnx.Module], config, arrays: dict[str, np.ndarray]
+) -> nnx.Module:
+    """Builds a module around given arrays, float32; no initial weights are drawn.
+
+    Args:
+      build: The module's class, called as ``build(config, rngs=rngs)``.
+      config: Its config.
+      arrays: Every array of the module by path, as `named_arrays` gives them.
+
+    Returns:
+      The module.
+
+    Raises:
+      FacesemError: If arrays are missing, too many, or of a wrong shape, naming them.
+    """
+    graph, abstract, expected = _abstract(build, config)
+    _compare(build.__name__, arrays, expected)
+    return _merge(graph, abstract, [jnp.asarray(arrays[name], jnp.float32) for name in expected])
+
+
+def _compare(where: pathlib.Path | str, stored: dict, expected: dict) -> None:
     missing = sorted(set(expected) - set(stored))
     unknown = sorted(set(stored) - set(expected))
     if missing or unknown:
         what = f"lacks {missing[0]}" if missing else f"holds an unexpected {unknown[0]}"
         count = len(missing) + len(unknown)
         raise FacesemError(
-            f"{directory}: the checkpoint {what} ({count} array(s) differ from its config)."
+            f"{where}: the checkpoint {what} ({count} array(s) differ from its config)."
         )
     for name, leaf in expected.items():
         if tuple(stored[name].shape) != tuple(leaf.shape):
             raise FacesemError(
-                f"{directory}: array {name} has shape {tuple(stored[name].shape)}; "
+                f"{where}: array {name} has shape {tuple(stored[name].shape)}; "
                 f"its config implies {tuple(leaf.shape)}."
             )

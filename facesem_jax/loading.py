@@ -10,13 +10,17 @@ from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.crop import CropBox, crop_box
 from facesem_jax.decomposer.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
-from facesem_jax.generators.config import StyleGAN2Config
+from facesem_jax.generators.config import StyleGAN1Config, StyleGAN2Config
+from facesem_jax.generators.dcgan import DCGAN, DCGANConfig
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
+from facesem_jax.generators.stylegan1 import StyleGAN1
 from facesem_jax.generators.stylegan2 import StyleGAN2
 
 #: Kind in a description: (role, module, config).
 KINDS = {
+    "stylegan1": ("generator", StyleGAN1, StyleGAN1Config),
     "stylegan2": ("generator", StyleGAN2, StyleGAN2Config),
+    "dcgan": ("generator", DCGAN, DCGANConfig),
     "encoder": ("encoder", Encoder, EncoderConfig),
     "unsup3d": ("decomposer", Decomposer, DecomposerConfig),
 }
@@ -78,7 +82,9 @@ def _load(name_or_directory, role: str) -> nnx.Module:
     return load_module(directory, module, config)
 
 
-def load_generator(name_or_directory: str | pathlib.Path = "digiface64") -> StyleGAN2:
+def load_generator(
+    name_or_directory: str | pathlib.Path = "digiface64",
+) -> StyleGAN1 | StyleGAN2 | DCGAN:
     """Loads a generator: ``mapping(z)``, ``synthesis(w)``, ``config``, ``params``.
 
     Args:

@@ -87,6 +87,29 @@ def crop_box(box: CropBox | str) -> CropBox:
     return CROPS[box]
 
 
+def parse_crop(text: str) -> CropBox:
+    """A box from a command line.
+
+    Args:
+      text: A key of ``CROPS``, or ``top,left,height,width`` in fractions of the image.
+
+    Returns:
+      The box.
+
+    Raises:
+      FacesemError: On an unknown name, or numbers that are no box within the image.
+    """
+    if "," not in text:
+        return crop_box(text)
+    try:
+        return CropBox(*map(float, text.split(",")))
+    except (TypeError, ValueError) as error:
+        raise FacesemError(
+            f"crop is {text!r}; expected a name ({', '.join(CROPS)}) or four fractions "
+            f"top,left,height,width within the image. {error}"
+        ) from error
+
+
 def crop_and_resize(
     images: Float[Array, "n h w 3"], box: CropBox | str, size: int
 ) -> Float[Array, "n s s 3"]:

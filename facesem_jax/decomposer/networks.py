@@ -6,7 +6,7 @@ parameter names to the modules here.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -144,10 +144,16 @@ class Block(nnx.Module):
         return self.activation(x)
 
 
-def _chain(blocks, x):
-    for block in blocks:
+def _chain(name, blocks, x):
+    """Applies blocks in order, yields each one's name and output, returns the last."""
+    for index, block in enumerate(blocks):
         x = block(x)
+        yield f"{name}.{index}", x
     return x
+
+
+#: What the networks' ``stages`` yield.
+Stages = Iterator[tuple[str, Float[Array, "n h w c"]]]
 
 
 def _contract(nf, activation, groups, rngs, image_channels=3) -> list[Block]:
@@ -227,10 +233,20 @@ class EncoderDecoder(nnx.Module):
         Returns:
           (n, image_size, image_size, channels).
         """
-        x = self.bottleneck(_chain(self.down, images))
-        x = _chain(self.up, self.refine(self.unfold(x)))
+        for _, x in self.stages(images):  # noqa: B007 (the last one is the result)
+            pass
+        return x
+
+    def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
+        """Every block's output with its name, in order."""
+        x = yield from _chain("down", self.down, images)
+        for name in ("bottleneck", "unfold", "refine"):
+            x = getattr(self, name)(x)
+            yield name, x
+        x = yield from _chain("up", self.up, x)
         x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-        return self.out(_chain(self.head, x))
+        x = yield from _chain("head", self.head, x)
+        yield "out", self.out(x)
 
 
 class Encoder(nnx.Module):
@@ -267,8 +283,16 @@ class Encoder(nnx.Module):
         Returns:
           (n, outputs) in [-1, 1].
         """
-        x = self.out(self.bottleneck(_chain(self.down, images)))
-        return jnp.tanh(x[:, 0, 0])
+        for _, x in self.stages(images):  # noqa: B007 (the last one is the result)
+            pass
+        return x[:, 0, 0]
+
+    def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
+        """Every block's output with its name, in order."""
+        x = yield from _chain("down", self.down, images)
+        x = self.bottleneck(x)
+        yield "bottleneck", x
+        yield "out", jnp.tanh(self.out(x))
 
 
 class ConfidenceNet(nnx.Module):
@@ -315,6 +339,16 @@ class ConfidenceNet(nnx.Module):
           Positive scale maps at full and at a quarter of the resolution; the first channel is
           for the reconstruction, the second for the one from the flipped canonical maps.
         """
-        x = _chain(self.up, self.unfold(self.bottleneck(_chain(self.down, images))))
-        fine = self.fine_out(_chain(self.fine, x))
-        return jax.nn.softplus(fine), jax.nn.softplus(self.coarse_out(x))
+        found = dict(self.stages(images))
+        return found["fine_out"], found["coarse_out"]
+
+    def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
+        """Every block's output with its name, in order."""
+        x = yield from _chain("down", self.down, images)
+        for name in ("bottleneck", "unfold"):
+            x = getattr(self, name)(x)
+            yield name, x
+        x = yield from _chain("up", self.up, x)
+        yield "coarse_out", jax.nn.softplus(self.coarse_out(x))
+        x = yield from _chain("fine", self.fine, x)
+        yield "fine_out", jax.nn.softplus(self.fine_out(x))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.conv import PRECISION, conv_transpose_4x4
+from facesem_jax.errors import FacesemError
 from facesem_jax.generators.layers import Buffer
 
 # As in PyTorch's BatchNorm2d, with which the weights were trained.
@@ -29,6 +31,16 @@ class DCGANConfig:
     z_dim: int = 100
     features: int = 64
     image_channels: int = 3
+
+    @property
+    def w_dim(self) -> int:
+        """Size of what stands for w: z itself."""
+        return self.z_dim
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the image in pixels."""
+        return 64
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -88,9 +100,51 @@ class DCGAN(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
+        for _, x in self.stages(z):  # noqa: B007 (the last one is the image)
+            pass
+        return x
+
+    def stages(self, z: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+        """Every layer's output with its name, in order; the last is the image."""
         check_shape("z", z, (None, self.config.z_dim))
         check_floating("z", z)
         x = jnp.einsum("nc,hwco->nhwo", z, self.kernels[0][...], precision=PRECISION)
-        for norm, kernel in zip(self.norms, self.kernels[1:], strict=True):
-            x = conv_transpose_4x4(jax.nn.relu(norm(x)), kernel[...])
-        return jnp.tanh(x)
+        for index, norm in enumerate(self.norms):
+            x = jax.nn.relu(norm(x))
+            yield f"layers.{index}", x
+            x = conv_transpose_4x4(x, self.kernels[index + 1][...])
+        yield f"layers.{len(self.norms)}", jnp.tanh(x)
+
+    def mapping(
+        self,
+        z: Float[Array, "n z"],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Float[Array, "n z"]:
+        """The latent itself, which stands for w here, times ``truncation_psi`` (its average is 0).
+
+        Args:
+          z: Latents, standard normal.
+          truncation_psi: Share of z that is kept.
+          truncation_cutoff: Must be ``None`` or at least 1: there is one layer of latents.
+
+        Raises:
+          FacesemError: On a wrong shape or dtype, or another cutoff.
+        """
+        check_shape("z", z, (None, self.config.z_dim))
+        check_floating("z", z)
+        if truncation_cutoff not in (None, 1):
+            raise FacesemError(
+                f"truncation_cutoff is {truncation_cutoff}; a DCGAN has one layer of latents, "
+                "use None or 1."
+            )
+        return z * truncation_psi
+
+    def synthesis(self, w: Float[Array, "n z"]) -> Float[Array, "n 64 64 3"]:
+        """The same as calling the network: z stands for w."""
+        return self(w)
+
+    @property
+    def params(self) -> dict:
+        """All weights and buffers as a nested dictionary of arrays."""
+        return nnx.to_pure_dict(nnx.state(self))

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from facesem_jax.checks import check_floating
 from facesem_jax.conv import PRECISION
+from facesem_jax.errors import FacesemError
 
 
 class Buffer(nnx.Variable):
@@ -39,6 +41,30 @@ def leaky_relu(x: Array, gain: float = math.sqrt(2.0)) -> Array:
     """
     # A product with the slope is one select and one multiplication, also in the tangent.
     return x * jnp.where(x >= 0, gain, 0.2 * gain).astype(x.dtype)
+
+
+def broadcast_w(w: Array, num_layers: int, w_dim: int) -> Float[Array, "n l d"]:
+    """Brings w (n, d) or w_plus (n, num_layers, d) to the per-layer shape.
+
+    Args:
+      w: Latents.
+      num_layers: Rows of a w_plus.
+      w_dim: Size of w.
+
+    Returns:
+      Latents of shape (n, num_layers, d).
+
+    Raises:
+      FacesemError: On any other shape, or a dtype that is not floating point.
+    """
+    check_floating("w", w)
+    if w.ndim == 2 and w.shape[1] == w_dim:
+        return jnp.broadcast_to(w[:, None, :], (w.shape[0], num_layers, w_dim))
+    if w.ndim == 3 and w.shape[1:] == (num_layers, w_dim):
+        return w
+    raise FacesemError(
+        f"w has shape {w.shape}; expected (n, {w_dim}), or (n, {num_layers}, {w_dim}) for w_plus."
+    )
 
 
 class EqualizedLinear(nnx.Module):

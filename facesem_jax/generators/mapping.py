@@ -1,6 +1,7 @@
 """The mapping network z -> w, with truncation."""
 
 import itertools
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 from flax import nnx
@@ -100,7 +101,13 @@ class Mapping(nnx.Module):
         """
         check_shape("z", z, (None, self.z_dim))
         check_floating("z", z)
-        x = pixel_norm(z)
-        for layer in self.layers:
-            x = leaky_relu(layer(x))
+        for _, x in self.stages(z):  # noqa: B007 (the last one is w)
+            pass
         return truncate(x, self.w_avg[...], self.num_layers, truncation_psi, truncation_cutoff)
+
+    def stages(self, z: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n d"]]]:
+        """Every layer's output with its name, in order; the last is w, not truncated."""
+        x = pixel_norm(z)
+        for index, layer in enumerate(self.layers):
+            x = leaky_relu(layer(x))
+            yield f"layers.{index}", x

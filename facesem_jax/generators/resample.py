@@ -1,4 +1,4 @@
-r"""FIR up-sampling with StyleGAN2's [1, 3, 3, 1] filter, as shifted sums.
+r"""Up-sampling and filtering as shifted sums: [1, 3, 3, 1] (StyleGAN2), [1, 2, 1] (StyleGAN 1).
 
 ``upfirdn`` inserts zeros, pads and filters. Here both steps are folded into polyphase form:
 each output phase is a short weighted sum of shifted inputs, so nothing is multiplied by the
@@ -46,6 +46,31 @@ def upsample(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
       The same at twice the height and width.
     """
     return _upsample_axis(_upsample_axis(x, 1), 2)
+
+
+def upsample_nearest(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
+    """Doubles the resolution by repeating pixels."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def _blur_axis(x: Array, axis: int) -> Array:
+    n = x.shape[axis]
+    padded = _pad(x, axis, 1, 1)
+    previous = jax.lax.slice_in_dim(padded, 0, n, axis=axis)
+    following = jax.lax.slice_in_dim(padded, 2, n + 2, axis=axis)
+    return 0.25 * (previous + following) + 0.5 * x
+
+
+def blur(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Filters with [1, 2, 1] / 4 along both axes, zeros beyond the border (StyleGAN, appendix C).
+
+    Args:
+      x: Maps.
+
+    Returns:
+      Maps of the same shape.
+    """
+    return _blur_axis(_blur_axis(x, 1), 2)
 
 
 def _filter_phases(phases: Array, axis: int) -> Array:

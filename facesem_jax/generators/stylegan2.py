@@ -1,15 +1,15 @@
 """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958; the ADA variant, arXiv 2006.06676)."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from facesem_jax.checks import check_floating
 from facesem_jax.conv import PRECISION, conv2d
-from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
-from facesem_jax.generators.layers import Buffer, EqualizedLinear, leaky_relu
+from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import upsample, upsample_conv2d
 
@@ -161,6 +161,23 @@ class Synthesis(nnx.Module):
         self.w_dim = c.w_dim
         self.num_layers = c.num_layers
 
+    def stages(
+        self, w: Float[Array, "n d"] | Float[Array, "n l d"]
+    ) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+        """Every layer's output with its name, in order; those of toRGB are the image so far."""
+        ws = broadcast_w(w, self.num_layers, self.w_dim)
+        x = jnp.broadcast_to(self.const[...], (ws.shape[0], *self.const[...].shape))
+        image = None
+        for block, to_rgb in enumerate(self.to_rgbs):
+            # Layers 2b-1 and 2b are the block's convolutions (the first block has one alone); its
+            # toRGB shares the row of the next block's first convolution.
+            for layer in range(max(2 * block - 1, 0), 2 * block + 1):
+                x = self.convs[layer](x, ws[:, layer])
+                yield f"convs.{layer}", x
+            rgb = to_rgb(x, ws[:, 2 * block + 1])
+            image = rgb if image is None else upsample(image) + rgb
+            yield f"to_rgbs.{block}", image
+
     def __call__(self, w: Float[Array, "n d"] | Float[Array, "n l d"]) -> Float[Array, "n h w 3"]:
         """Draws images.
 
@@ -173,41 +190,9 @@ class Synthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        ws = broadcast_w(w, self.num_layers, self.w_dim)
-        x = jnp.broadcast_to(self.const[...], (ws.shape[0], *self.const[...].shape))
-        x = self.convs[0](x, ws[:, 0])
-        image = self.to_rgbs[0](x, ws[:, 1])
-        for block in range(1, len(self.to_rgbs)):
-            # Layers 2b-1 and 2b are the block's convolutions; its toRGB shares the row of
-            # the next block's first convolution.
-            x = self.convs[2 * block - 1](x, ws[:, 2 * block - 1])
-            x = self.convs[2 * block](x, ws[:, 2 * block])
-            image = upsample(image) + self.to_rgbs[block](x, ws[:, 2 * block + 1])
+        for _, image in self.stages(w):  # noqa: B007 (the last one is the whole image)
+            pass
         return image
-
-
-def broadcast_w(w: Array, num_layers: int, w_dim: int) -> Float[Array, "n l d"]:
-    """Brings w (n, d) or w_plus (n, num_layers, d) to the per-layer shape.
-
-    Args:
-      w: Latents.
-      num_layers: Rows of a w_plus.
-      w_dim: Size of w.
-
-    Returns:
-      Latents of shape (n, num_layers, d).
-
-    Raises:
-      FacesemError: On any other shape, or a dtype that is not floating point.
-    """
-    check_floating("w", w)
-    if w.ndim == 2 and w.shape[1] == w_dim:
-        return jnp.broadcast_to(w[:, None, :], (w.shape[0], num_layers, w_dim))
-    if w.ndim == 3 and w.shape[1:] == (num_layers, w_dim):
-        return w
-    raise FacesemError(
-        f"w has shape {w.shape}; expected (n, {w_dim}), or (n, {num_layers}, {w_dim}) for w_plus."
-    )
 
 
 class StyleGAN2(nnx.Module):

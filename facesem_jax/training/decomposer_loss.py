@@ -7,7 +7,9 @@ image has the mirrored view and light; a face that our renderer drew in a known 
 that view and light; a photograph turned by a known angle and relit (its own pixels moved over its
 own depth) has a view turned by that angle, and that light. The last one matters most for the scale
 of yaw: the photometric terms alone are content with a third of the true angle, since hair and
-background at the sides do not turn with the face and a blurred albedo adapts to the rest.
+background at the sides do not turn with the face and a blurred albedo adapts to the rest. What
+ends that is a second view: one face in two views (`facesem_jax.training.turned_pairs`), each
+rebuilt from the other's depth and albedo (`exchange`), which no albedo of one view can serve.
 """
 
 import dataclasses
@@ -54,6 +56,9 @@ class DecomposerLossConfig:
       independence: Weight of the squared correlation of yaw with the light's x direction over the
         batch. A face lit from one side is easily taken for a turned one; in the data pose and light
         have nothing to do with each other.
+      exchange: Weight of what partners share: each is rebuilt in its own view and light from the
+        other's canonical maps, and the maps themselves agree. With it, image k and image n/2 + k
+        of a batch of n must show one face in two views (`facesem_jax.training.turned_pairs`).
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
       turn_angles: The same for the turned photographs.
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
@@ -73,6 +78,7 @@ class DecomposerLossConfig:
     turn_consistency: float = 3.0
     upright: float = 2.0
     independence: float = 1.0
+    exchange: float = 0.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
     window: tuple[float, float] = (22.0, 28.0)
@@ -100,23 +106,31 @@ def photometric_window(size: int, widths: tuple[float, float]) -> Float[Array, "
     return 0.1 + 0.9 * gaussian_bump(size, *widths)
 
 
+def partners(x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """Image k and image n/2 + k change places."""
+    return jnp.roll(x, x.shape[0] // 2, axis=0)
+
+
 def _reconstruction(decomposer: Decomposer, parts, images, window, config: DecomposerLossConfig):
-    """Reconstruction terms, plain and from mirrored canonical maps, in one rendering."""
-    twice = parts._replace(
-        view=jnp.concatenate([parts.view] * 2),
-        light=jnp.concatenate([parts.light] * 2),
-        depth=jnp.concatenate([parts.depth, mirror(parts.depth)]),
-        albedo=jnp.concatenate([parts.albedo, mirror(parts.albedo)]),
+    """Reconstruction from own, mirrored and exchanged canonical maps, in one rendering."""
+    sources = [(lambda x: x, 1.0), (mirror, config.mirrored)]
+    if config.exchange:
+        sources.append((partners, config.exchange))
+    several = parts._replace(
+        view=jnp.concatenate([parts.view] * len(sources)),
+        light=jnp.concatenate([parts.light] * len(sources)),
+        depth=jnp.concatenate([source(parts.depth) for source, _ in sources]),
+        albedo=jnp.concatenate([source(parts.albedo) for source, _ in sources]),
     )
-    rendered, mask = decomposer.render(twice)
+    rendered, mask = decomposer.render(several)
     n = images.shape[0]
     total, error = 0.0, None
-    for k, weight in enumerate((1.0, config.mirrored)):
+    for k, (_, weight) in enumerate(sources):
         own = slice(k * n, (k + 1) * n)
         seen = mask[own].astype(images.dtype)
         difference = (jnp.clip(rendered[own], -1, 1.2) - images) * seen[..., None]
         weight_map = seen * window
-        term = confident_l1(difference, parts.confidence_l1[..., k], weight_map)
+        term = confident_l1(difference, parts.confidence_l1[..., min(k, 1)], weight_map)
         term += config.gradient * gradient_l1(difference, weight_map)
         coarse = halve(halve(difference * window[..., None] / jnp.mean(window)))
         term += config.coarse * jnp.mean(jnp.abs(coarse))
@@ -218,10 +232,15 @@ def decomposer_loss(
       key: Seeds the random renders.
       config: Weights and schedule.
 
+    Raises:
+      FacesemError: With ``exchange`` on a batch that is no row of pairs.
+
     Returns:
       The loss, and its terms by name, with ``l1`` the plain mean absolute error of the
       reconstruction (in units of [-1, 1]) and ``yaw_degrees`` the spread of the yaw.
     """
+    if config.exchange and images.shape[0] % 2:
+        raise FacesemError(f"{images.shape[0]} images are no pairs; exchange needs an even batch.")
     c = decomposer.config
     parts = decomposer(images, config.release(step))
     window = photometric_window(c.image_size, config.window)
@@ -234,6 +253,9 @@ def decomposer_loss(
 
     canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
     symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window[..., None])
+    shared = jnp.zeros(())
+    if config.exchange:
+        shared = jnp.mean(jnp.abs(canonical - partners(canonical)) * window[..., None])
 
     def pose_and_light_error(seen, view, light):
         angles = (decomposer.view(seen) - view) / jnp.radians(c.xyz_rotation_range)
@@ -273,6 +295,7 @@ def decomposer_loss(
         reconstruction
         + config.smoothness * smoothness
         + config.symmetry * symmetry
+        + config.exchange * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
         + config.turn_consistency * turned
@@ -283,6 +306,7 @@ def decomposer_loss(
         "l1": error,
         "smoothness": smoothness,
         "symmetry": symmetry,
+        "shared": shared,
         "mirror": mirrored,
         "render": rendered,
         "turned": turned,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesem_jax.decomposer.crop import CROPS, CropBox, crop_and_resize, crop_box
+from facesem_jax.decomposer.crop import CROPS, CropBox, crop_and_resize, crop_box, parse_crop
 from facesem_jax.errors import FacesemError
 
 
@@ -92,3 +92,13 @@ def test_refuses_bad_arguments():
         crop_and_resize(images, "identity", 0)
     with pytest.raises(FacesemError, match="images has shape"):
         crop_and_resize(images[0], "identity", 4)
+
+
+def test_crops_by_name_and_by_numbers():
+    assert parse_crop("ffhq") == CROPS["ffhq"]
+    assert parse_crop("0.1, 0.2,0.5,0.6") == CropBox(0.1, 0.2, 0.5, 0.6)
+    for text in ("0.1,0.2", "a,b,c,d", "0,0,1,1,1", "nan,0,1,1", "0,0,2,2"):
+        with pytest.raises(FacesemError, match="four fractions"):
+            parse_crop(text)
+    with pytest.raises(FacesemError, match="unknown crop 'smile'"):
+        parse_crop("smile")

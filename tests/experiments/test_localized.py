@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 
 from experiments import localized
-from experiments.command_line import run_command
 from experiments.localized import main
-from experiments.localized_options import Options, joined_crop, parse_crop
+from experiments.localized_options import Options, joined_crop
 from facesem_jax.checkpoint import Description, save_module
-from facesem_jax.decomposer.crop import CROPS, CropBox
+from facesem_jax.command_line import run_command
+from facesem_jax.decomposer.crop import CROPS
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
@@ -315,17 +315,6 @@ def test_quick_reduces_and_never_raises_a_number():
     quick = quick.checked()
     assert (quick.samples, quick.components, quick.alpha) == (3, 5, Options().alpha)
     assert Options().checked() == Options()
-
-
-def test_crops_by_name_by_numbers_and_by_default():
-    box = CropBox(0.1, 0.2, 0.5, 0.6)
-    assert parse_crop(None, box) == box
-    assert parse_crop(None, None) is None
-    assert parse_crop("ffhq", box) == CROPS["ffhq"]
-    assert parse_crop("0.1, 0.2,0.5,0.6", None) == box
-    for text in ("0.1,0.2", "a,b,c,d", "0,0,1,1,1", "nan,0,1,1"):
-        with pytest.raises(FacesemError, match="four fractions"):
-            parse_crop(text, None)
 
 
 def test_a_crop_is_asked_for_only_where_the_sizes_differ():

@@ -1,79 +1,27 @@
-import pathlib
-
+import checkpoint_files
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from convert import stylegan2
+from convert.tensors import Tensors
+from facesem_jax.checkpoint import module_from_arrays
 from facesem_jax.configs import config_from_dict
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
 
-DATA = pathlib.Path(__file__).parents[1] / "data"
 CONFIG = StyleGAN2Config(32, (16, 16, 16, 16), z_dim=32, w_dim=32, mapping_layers=4)
 
 
-def _linear(module, weight, bias):
-    module.kernel[...] = weight.T
-    module.bias[...] = bias.reshape(-1)
-
-
-def _modulated(module, kernel, affine_weight, affine_bias, bias):
-    module.kernel[...] = kernel.reshape(kernel.shape[-4:]).transpose(2, 3, 1, 0)
-    _linear(module.affine, affine_weight, affine_bias)
-    module.bias[...] = bias.reshape(-1)
-
-
-def _rosinality(state):
-    generator = StyleGAN2(CONFIG, rngs=nnx.Rngs(0))
-    for i, layer in enumerate(generator.mapping.layers):
-        _linear(layer, state[f"style.{i + 1}.weight"], state[f"style.{i + 1}.bias"])
-    synthesis = generator.synthesis
-    synthesis.const[...] = state["input.input"][0].transpose(1, 2, 0)
-    for i, conv in enumerate(synthesis.convs):
-        name = "conv1" if i == 0 else f"convs.{i - 1}"
-        keys = ("conv.weight", "conv.modulation.weight", "conv.modulation.bias", "activate.bias")
-        _modulated(conv, *(state[f"{name}.{k}"] for k in keys))
-        conv.noise_strength[...] = state[f"{name}.noise.weight"][0]
-        conv.noise[...] = state[f"noises.noise_{i}"][0, 0]
-    for i, to_rgb in enumerate(synthesis.to_rgbs):
-        name = "to_rgb1" if i == 0 else f"to_rgbs.{i - 1}"
-        keys = ("conv.weight", "conv.modulation.weight", "conv.modulation.bias", "bias")
-        _modulated(to_rgb, *(state[f"{name}.{k}"] for k in keys))
-    return generator
-
-
-def _nvlabs(state):
-    generator = StyleGAN2(CONFIG, rngs=nnx.Rngs(0))
-    for i, layer in enumerate(generator.mapping.layers):
-        _linear(layer, state[f"mapping.fc{i}.weight"], state[f"mapping.fc{i}.bias"])
-    generator.mapping.w_avg[...] = state["mapping.w_avg"]
-    synthesis = generator.synthesis
-    synthesis.const[...] = state["synthesis.b4.const"].transpose(1, 2, 0)
-    keys = ("weight", "affine.weight", "affine.bias", "bias")
-    names = ["b4.conv1"] + [f"b{r}.conv{i}" for r in (8, 16, 32) for i in (0, 1)]
-    for conv, name in zip(synthesis.convs, names, strict=True):
-        _modulated(conv, *(state[f"synthesis.{name}.{k}"] for k in keys))
-        conv.noise_strength[...] = state[f"synthesis.{name}.noise_strength"]
-        conv.noise[...] = state[f"synthesis.{name}.noise_const"]
-    for to_rgb, r in zip(synthesis.to_rgbs, (4, 8, 16, 32), strict=True):
-        _modulated(to_rgb, *(state[f"synthesis.b{r}.torgb.{k}"] for k in keys))
-    return generator
-
-
-@pytest.fixture(scope="module", params=["rosinality", "nvlabs_ada"])
+@pytest.fixture(scope="module", params=["rosinality", "nvlabs", "genforce"])
 def golden(request):
-    arrays = dict(np.load(DATA / f"stylegan2_{request.param}.npz"))
-    state = {
-        k.removeprefix("state/"): v.astype(np.float32)
-        for k, v in arrays.items()
-        if k.startswith("state/")
-    }
-    build = _rosinality if request.param == "rosinality" else _nvlabs
-    return build(state), arrays
+    state, arrays = checkpoint_files.golden(f"stylegan2-{request.param}")
+    converted = getattr(stylegan2, f"read_{request.param}")(Tensors(state), {})
+    assert converted.config == CONFIG
+    return module_from_arrays(StyleGAN2, converted.config, converted.arrays), arrays
 
 
 def test_mapping_equals_the_reference(golden):

@@ -16,8 +16,10 @@ from facesem_jax.training.decomposer_loss import (
     MIRROR_LIGHT,
     MIRROR_VIEW,
     DecomposerLossConfig,
+    _reconstruction,
     decomposer_loss,
     mirror,
+    partners,
     photometric_window,
     random_render,
     turn_photographs,
@@ -246,3 +248,37 @@ def test_every_weight_counts_and_the_mean_pitch_is_free_within_a_band(tiny_decom
     pitch = np.degrees(parts.view[:, 0]).mean()
     assert 0 < abs(pitch) < 2.5
     assert terms["upright"] == 0
+
+
+def test_partners_change_places():
+    np.testing.assert_array_equal(partners(jnp.arange(6)), [3, 4, 5, 0, 1, 2])
+
+
+def test_exchange_rebuilds_each_face_from_its_partners_maps(tiny_decomposer, parts):
+    """Two faces in two views: as pairs of one face they fit better than as pairs of strangers."""
+    config = DecomposerLossConfig(exchange=2.0, mirrored=0.0)
+    window = photometric_window(SIZE, config.window)
+
+    @jax.jit
+    def total(order):
+        faces = jnp.array([0, 1, 0, 1])
+        seen = jax.tree.map(lambda x: x[faces], parts)
+        seen = seen._replace(view=seen.view.at[2:, 1].add(0.2))
+        seen = jax.tree.map(lambda x: x[order], seen)
+        images, _ = tiny_decomposer.render(seen)
+        exchanged = _reconstruction(tiny_decomposer, seen, images, window, config)[0]
+        plain = dataclasses.replace(config, exchange=0.0)
+        return exchanged - _reconstruction(tiny_decomposer, seen, images, window, plain)[0]
+
+    np.testing.assert_allclose(total(jnp.array([0, 1, 2, 3])), 0, atol=1e-4)
+    assert total(jnp.array([0, 2, 1, 3])) > 0.3
+
+
+def test_exchange_compares_the_partners_maps(tiny_decomposer, photographs):
+    config = DecomposerLossConfig(hold_steps=0, ramp_steps=1, exchange=2.0)
+    loss = jax.jit(lambda images: decomposer_loss(tiny_decomposer, images, 9, KEY, config))
+    one, two = photographs[:1], photographs[1:2]
+    assert loss(jnp.concatenate([one, one]))[1]["shared"] == 0
+    assert loss(jnp.concatenate([one, two]))[1]["shared"] > 0.01
+    with pytest.raises(FacesemError, match="3 images are no pairs"):
+        decomposer_loss(tiny_decomposer, photographs, 9, KEY, config)

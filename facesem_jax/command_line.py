@@ -1,4 +1,4 @@
-"""How every experiment starts: options from the command line, one clear line on bad input."""
+"""How every command starts: options from the command line, one clear line on bad input."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from facesem_jax.errors import FacesemError
 
 
 def run_command(main: Callable, options_type: type) -> None:
-    """Parses the options, runs the experiment; prints a `FacesemError` alone and exits with 2.
+    """Parses the options, runs the command; prints a `FacesemError` alone and exits with 2.
 
     Args:
       main: Takes the options.
