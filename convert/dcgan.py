@@ -32,11 +32,11 @@ def read_dcgan(tensors: Tensors, attributes: dict) -> Converted:
     arrays = {}
     for i in range(len(c) - 1):
         kernel = tensors.take(f"main.{3 * i}.weight", (c[i], c[i + 1], 4, 4))
-        arrays[f"kernels/{i}"] = kernel.transpose(2, 3, 0, 1)
+        arrays[f"synthesis/kernels/{i}"] = kernel.transpose(2, 3, 0, 1)
     for i in range(len(c) - 2):
         for ours, theirs in _NORM.items():
             name = f"main.{3 * i + 1}.{theirs}"
-            arrays[f"norms/{i}/{ours}"] = tensors.take(name, (c[i + 1],))
+            arrays[f"synthesis/norms/{i}/{ours}"] = tensors.take(name, (c[i + 1],))
     tensors.ignore(r"main\.\d+\.num_batches_tracked", "a counter of batch normalisation's training")
     box = dataclasses.astuple(FACE_BOX)
     notes = ["z stands for w: a DCGAN has no mapping network."]

@@ -116,7 +116,7 @@ def _stylegan_stages(generator, z) -> Iterator:
 
 
 def _dcgan_stages(dcgan, z) -> Iterator:
-    yield from dcgan.stages(jnp.asarray(z))
+    yield from dcgan.synthesis.stages(jnp.asarray(z))
 
 
 def _decomposer_stages(decomposer, images) -> Iterator:

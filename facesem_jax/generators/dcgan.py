@@ -65,11 +65,43 @@ class FrozenBatchNorm(nnx.Module):
         return (x - self.mean[...]) * gain + self.bias[...]
 
 
-class DCGAN(nnx.Module):
+class IdentityMapping(nnx.Module):
+    """Stands for a mapping network: z is w, and its average is 0."""
+
+    def __init__(self, z_dim: int):
+        """Notes the size of z."""
+        self.z_dim = z_dim
+
+    def __call__(
+        self,
+        z: Float[Array, "n z"],
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Float[Array, "n z"]:
+        """The latent itself, times ``truncation_psi``.
+
+        Args:
+          z: Latents, standard normal.
+          truncation_psi: Share of z that is kept.
+          truncation_cutoff: ``None`` or 1: there is one layer of latents.
+
+        Raises:
+          FacesemError: On a wrong shape or dtype, or another cutoff.
+        """
+        check_shape("z", z, (None, self.z_dim))
+        check_floating("z", z)
+        if truncation_cutoff not in (None, 1):
+            raise FacesemError(
+                f"truncation_cutoff is {truncation_cutoff}; a DCGAN has one layer of latents, "
+                "use None or 1."
+            )
+        return z * truncation_psi
+
+
+class DCGANSynthesis(nnx.Module):
     """Five transposed 4x4 convolutions: from one pixel to 4x4, then doubling up to 64x64.
 
     Attributes:
-      config: Sizes.
       kernels: (4, 4, in, out) each, in PyTorch's orientation (not flipped).
       norms: After every layer but the last, before a ReLU.
     """
@@ -81,18 +113,29 @@ class DCGAN(nnx.Module):
           config: Sizes.
           rngs: Source of the initial weights (stream ``params``).
         """
-        self.config = config
         self.kernels = nnx.List(
             nnx.Param(0.02 * jax.random.normal(rngs.params(), (4, 4, i, o)))
             for i, o in itertools.pairwise(config.channels)
         )
         self.norms = nnx.List(FrozenBatchNorm(c) for c in config.channels[1:-1])
+        self.w_dim = config.w_dim
 
-    def __call__(self, z: Float[Array, "n z"]) -> Float[Array, "n 64 64 3"]:
+    def stages(self, w: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+        """Every layer's output with its name, in order; the last is the image."""
+        check_shape("z", w, (None, self.w_dim))
+        check_floating("z", w)
+        x = jnp.einsum("nc,hwco->nhwo", w, self.kernels[0][...], precision=PRECISION)
+        for index, norm in enumerate(self.norms):
+            x = jax.nn.relu(norm(x))
+            yield f"layers.{index}", x
+            x = conv_transpose_4x4(x, self.kernels[index + 1][...])
+        yield f"layers.{len(self.norms)}", jnp.tanh(x)
+
+    def __call__(self, w: Float[Array, "n z"]) -> Float[Array, "n 64 64 3"]:
         """Draws images.
 
         Args:
-          z: Latents, standard normal, (n, z_dim).
+          w: Latents, standard normal, (n, z_dim).
 
         Returns:
           Images (n, 64, 64, 3) in [-1, 1].
@@ -100,49 +143,28 @@ class DCGAN(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        for _, x in self.stages(z):  # noqa: B007 (the last one is the image)
+        for _, x in self.stages(w):  # noqa: B007 (the last one is the image)
             pass
         return x
 
-    def stages(self, z: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
-        """Every layer's output with its name, in order; the last is the image."""
-        check_shape("z", z, (None, self.config.z_dim))
-        check_floating("z", z)
-        x = jnp.einsum("nc,hwco->nhwo", z, self.kernels[0][...], precision=PRECISION)
-        for index, norm in enumerate(self.norms):
-            x = jax.nn.relu(norm(x))
-            yield f"layers.{index}", x
-            x = conv_transpose_4x4(x, self.kernels[index + 1][...])
-        yield f"layers.{len(self.norms)}", jnp.tanh(x)
 
-    def mapping(
+class DCGAN(nnx.Module):
+    """A DCGAN's generator with the interface of a StyleGAN: ``synthesis(mapping(z))``."""
+
+    def __init__(self, config: DCGANConfig, *, rngs: nnx.Rngs):
+        """Draws the weights; arguments as for `DCGANSynthesis`."""
+        self.config = config
+        self.mapping = IdentityMapping(config.z_dim)
+        self.synthesis = DCGANSynthesis(config, rngs=rngs)
+
+    def __call__(
         self,
         z: Float[Array, "n z"],
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> Float[Array, "n z"]:
-        """The latent itself, which stands for w here, times ``truncation_psi`` (its average is 0).
-
-        Args:
-          z: Latents, standard normal.
-          truncation_psi: Share of z that is kept.
-          truncation_cutoff: Must be ``None`` or at least 1: there is one layer of latents.
-
-        Raises:
-          FacesemError: On a wrong shape or dtype, or another cutoff.
-        """
-        check_shape("z", z, (None, self.config.z_dim))
-        check_floating("z", z)
-        if truncation_cutoff not in (None, 1):
-            raise FacesemError(
-                f"truncation_cutoff is {truncation_cutoff}; a DCGAN has one layer of latents, "
-                "use None or 1."
-            )
-        return z * truncation_psi
-
-    def synthesis(self, w: Float[Array, "n z"]) -> Float[Array, "n 64 64 3"]:
-        """The same as calling the network: z stands for w."""
-        return self(w)
+    ) -> Float[Array, "n 64 64 3"]:
+        """Draws images from latents z; see `IdentityMapping` and `DCGANSynthesis`."""
+        return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff))
 
     @property
     def params(self) -> dict:

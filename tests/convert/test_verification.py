@@ -15,7 +15,7 @@ SPOILED = [
     ("stylegan2-genforce", "synthesis/to_rgbs/1/bias", "synthesis.to_rgbs.1"),
     ("stylegan1-genforce", "synthesis/layers/4/noise", "synthesis.layers.4"),
     ("unsup3d", "albedo_net/up/2/norm/scale", "albedo_net.up.2"),
-    ("dcgan", "norms/1/mean", "layers.1"),
+    ("dcgan", "synthesis/norms/1/mean", "layers.1"),
 ]
 
 

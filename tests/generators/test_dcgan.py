@@ -83,8 +83,8 @@ def test_images_equal_the_brute_force_reference(z):
 def test_a_fresh_network_is_the_papers():
     dcgan = DCGAN(CONFIG, rngs=nnx.Rngs(0))
     assert DCGANConfig(features=2).channels == (100, 16, 8, 4, 2, 3)
-    np.testing.assert_allclose(np.std(dcgan.kernels[1][...]), 0.02, rtol=0.15)
-    norm = dcgan.norms[0]
+    np.testing.assert_allclose(np.std(dcgan.synthesis.kernels[1][...]), 0.02, rtol=0.15)
+    norm = dcgan.synthesis.norms[0]
     x = np.random.default_rng(0).normal(size=(1, 2, 2, 8))
     np.testing.assert_allclose(norm(x), x, rtol=1e-4)
     norm.mean[...], norm.var[...] = jnp.full(8, 2.0), jnp.full(8, 4.0)
