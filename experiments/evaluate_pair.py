@@ -31,7 +31,7 @@ from experiments.face_measures import (
     luminance_measurements,
     nearest_points,
 )
-from experiments.face_sources import FaceSet, generator_set, stream_set
+from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
 from experiments.landmarks import landmark_measurements
 from experiments.output_directory import OutputDirectory
 from experiments.training_snapshot import snapshot_decomposer
@@ -249,9 +249,9 @@ def _run(options: Options, output: pathlib.Path) -> None:
     decomposer, release, name = _decomposer(options)
     seed, size = _SEED_OFFSET + options.seed, decomposer.config.image_size
     if options.source == "stream":
-        faces, source = stream_set(options.faces, seed, size), "the face stream"
+        faces, source = face_set(stream_source(seed, size), options.faces), "the face stream"
     else:
-        faces = generator_set(options.generator, options.faces, seed, size)
+        faces = face_set(generator_source(options.generator, seed, size), options.faces)
         source = options.generator
 
     landmarks = landmark_measurements(faces.images)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -31,6 +32,73 @@ class FaceSet:
     latent_name: str
 
 
+@dataclasses.dataclass(frozen=True)
+class LatentSource:
+    """Endless latents and the faces that they stand for.
+
+    Attributes:
+      latents: ``(index, count)`` to latents (count, d): a function of the index, so that a resumed
+        run sees what an uninterrupted one would have seen.
+      draw: Latents to images in [-1, 1] as the decomposer sees them.
+      latent_name: "w" or "z".
+      z_dim: Size of the source's z.
+    """
+
+    latents: Callable[[int, int], jax.Array]
+    draw: Callable[[jax.Array], jax.Array]
+    latent_name: str
+    z_dim: int
+
+
+def stream_source(seed: int, size: int = 64) -> LatentSource:
+    """The face stream.
+
+    Args:
+      seed: Of the latents.
+      size: Height and width in pixels.
+
+    Raises:
+      FacesemError: If the stream's package is not installed.
+    """
+    dcgan = load_dcgan()
+    z_dim = dcgan.config.z_dim
+    draw = jax.jit(lambda dcgan, z: stream_faces(dcgan, z, size))
+    return LatentSource(
+        lambda index, count: stream_latents(seed, index, count, z_dim),
+        lambda z: draw(dcgan, z),
+        "z",
+        z_dim,
+    )
+
+
+def generator_source(name: str, seed: int, size: int = 64) -> LatentSource:
+    """A generator's faces, without truncation.
+
+    Args:
+      name: Bundled name or directory.
+      seed: Of the latents.
+      size: Height and width in pixels, after the generator's own crop.
+
+    Raises:
+      FacesemError: If there is no such generator.
+    """
+    generator = load_generator(name)
+    crop = load_crop(name) or "identity"
+    z_dim = generator.config.z_dim
+    mapping = jax.jit(lambda generator, z: generator.mapping(z))
+
+    @jax.jit
+    def draw(generator, w):
+        return jnp.clip(crop_and_resize(generator.synthesis(w), crop, size), -1, 1)
+
+    return LatentSource(
+        lambda index, count: mapping(generator, stream_latents(seed, index, count, z_dim)),
+        lambda w: draw(generator, w),
+        "w",
+        z_dim,
+    )
+
+
 def stream_batches(seed: int, batch_size: int) -> tuple[Callable[[int], Faces], int]:
     """Batches of the stream for a training.
 
@@ -44,59 +112,25 @@ def stream_batches(seed: int, batch_size: int) -> tuple[Callable[[int], Faces], 
     Raises:
       FacesemError: If the stream's package is not installed.
     """
-    dcgan = load_dcgan()
-    draw = jax.jit(stream_faces)
+    source = stream_source(seed)
 
     def batch(step: int) -> Faces:
-        z = stream_latents(seed, step, batch_size, dcgan.config.z_dim)
-        return Faces(draw(dcgan, z), z)
+        z = source.latents(step, batch_size)
+        return Faces(source.draw(z), z)
 
-    return batch, dcgan.config.z_dim
-
-
-def stream_set(count: int, seed: int, size: int) -> FaceSet:
-    """Draws faces from the stream.
-
-    Args:
-      count: How many.
-      seed: Of the stream, as for a training.
-      size: Height and width in pixels.
-
-    Raises:
-      FacesemError: If the stream's package is not installed.
-    """
-    dcgan = load_dcgan()
-    draw = jax.jit(lambda z: (stream_faces(dcgan, z, size), z))
-    return _draw(draw, dcgan.config.z_dim, count, seed, "z")
+    return batch, source.z_dim
 
 
-def generator_set(name: str, count: int, seed: int, size: int) -> FaceSet:
-    """Draws faces from a generator, without truncation.
+def face_set(source: LatentSource, count: int) -> FaceSet:
+    """The first faces of a source.
 
     Args:
-      name: Bundled name or directory.
+      source: Where they come from.
       count: How many.
-      seed: Of the latents.
-      size: Height and width in pixels, after the generator's own crop.
-
-    Raises:
-      FacesemError: If there is no such generator.
     """
-    generator = load_generator(name)
-    crop = load_crop(name) or "identity"
-
-    @jax.jit
-    def draw(z):
-        w = generator.mapping(z)
-        return crop_and_resize(generator.synthesis(w), crop, size), w
-
-    return _draw(draw, generator.config.z_dim, count, seed, "w")
-
-
-def _draw(draw: Callable, z_dim: int, count: int, seed: int, latent_name: str) -> FaceSet:
     pieces = []
     for index in range(-(-count // _BATCH)):
-        images, latents = draw(stream_latents(seed, index, _BATCH, z_dim))
-        pieces.append((np.clip(np.asarray(images), -1, 1), np.asarray(latents)))
+        latents = source.latents(index, _BATCH)
+        pieces.append((np.asarray(source.draw(latents)), np.asarray(latents)))
     images, latents = (np.concatenate(p)[:count] for p in zip(*pieces, strict=True))
-    return FaceSet(images, latents, latent_name)
+    return FaceSet(np.clip(images, -1, 1), latents, source.latent_name)

@@ -16,15 +16,14 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from convert.face_stream import load_dcgan
 from experiments.decomposition import decompose_faces, faces_sheet
+from experiments.face_sources import LatentSource, generator_source, stream_source
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
-from facesem_jax import load_decomposer, load_generator
+from facesem_jax import load_decomposer
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
-from facesem_jax.training.face_stream import stream_faces, stream_latents
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.training.turned_pairs import reflected, turn_direction
 
@@ -91,38 +90,15 @@ def load_any(name: str) -> Decomposer:
     return trained_decomposer(run)[0] if (run / "checkpoints").is_dir() else load_decomposer(name)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where faces come from: latents of a step, and the pictures of latents."""
-
-    latents: Callable
-    draw: Callable
-
-
-def face_sources(options: Options) -> list[Source]:
+def face_sources(options: Options) -> list[LatentSource]:
     """The stream, and the generator if there is one."""
-    dcgan = load_dcgan()
-    draw = jax.jit(stream_faces)
-    sources = [
-        Source(
-            lambda step, n: stream_latents(options.seed, step, n, dcgan.config.z_dim),
-            lambda z: draw(dcgan, z),
-        )
-    ]
+    sources = [stream_source(options.seed)]
     if options.generator:
-        generator = load_generator(options.generator)
-        mapping = jax.jit(lambda generator, z: generator.mapping(z))
-        synthesis = jax.jit(lambda generator, w: jnp.clip(generator.synthesis(w), -1, 1))
-
-        def latents(step, n):
-            own = stream_latents(options.seed + 3, step, n, generator.config.z_dim)
-            return mapping(generator, own)
-
-        sources.append(Source(latents, lambda w: synthesis(generator, w)))
+        sources.append(generator_source(options.generator, options.seed + 3))
     return sources
 
 
-def measured_turn(decomposer: Decomposer, source: Source, batches: int = 128):
+def measured_turn(decomposer: Decomposer, source: LatentSource, batches: int = 128) -> jax.Array:
     """The direction of a source's latents that turns the head, as the decomposer sees it."""
     measure = jax.jit(lambda decomposer, x: (decomposer.view(x)[:, 1], decomposer.light(x)[:, 2]))
     found = []
@@ -133,16 +109,24 @@ def measured_turn(decomposer: Decomposer, source: Source, batches: int = 128):
     return turn_direction(*(jnp.concatenate(x) for x in zip(*found, strict=True)))
 
 
-def face_batches(options: Options, decomposer: Decomposer | None = None):
-    """Step number to images in [-1, 1], as the options say.
+def face_batches(
+    sources: list[LatentSource], batch_size: int, decomposer: Decomposer | None = None
+) -> Callable[[int], jax.Array]:
+    """Step number to images in [-1, 1], equally many of every source.
 
     Args:
-      options: Of the training.
-      decomposer: Measures the turn for pairs.
+      sources: Where they come from.
+      batch_size: Faces per step.
+      decomposer: If given, the second half of a batch is the first, turned; it measures the turns.
+
+    Raises:
+      FacesemError: If the batch cannot be divided so.
     """
-    sources = face_sources(options)
-    count = options.batch_size // len(sources)
-    if not options.pairs:
+    parts = len(sources) * (1 if decomposer is None else 2)
+    if batch_size < parts or batch_size % parts:
+        raise FacesemError(f"batch_size is {batch_size}; expected a multiple of {parts}.")
+    count = batch_size // len(sources)
+    if decomposer is None:
         return lambda step: jnp.concatenate([s.draw(s.latents(step, count)) for s in sources])
     turns = [measured_turn(decomposer, source) for source in sources]
 
@@ -162,20 +146,20 @@ def main(options: Options) -> None:
     if options.start:
         graph, state = init_state(load_any(options.start), optimizer)
         loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
+    measuring = load_any(options.pairs) if options.pairs else None
+    if loss_config.exchange and measuring is None:
+        raise FacesemError("--loss.exchange is about pairs of faces; give --pairs a decomposer.")
+    if measuring is not None and not loss_config.exchange:
+        loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     key = jax.random.key(options.seed + 1)
 
     def loss(decomposer, images, step):
         random = jax.random.fold_in(key, step)
         return decomposer_loss(decomposer, images, step, random, loss_config)
 
-    measuring = load_any(options.pairs) if options.pairs else None
-    if loss_config.exchange and measuring is None:
-        raise FacesemError("--loss.exchange is about pairs of faces; give --pairs a decomposer.")
-    if measuring is not None and not loss_config.exchange:
-        loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
-    batch = face_batches(options, measuring)
-    shown = dataclasses.replace(options, seed=options.seed + 2, batch_size=16)
-    shown = face_batches(shown, measuring)(0)
+    batch = face_batches(face_sources(options), options.batch_size, measuring)
+    others = dataclasses.replace(options, seed=options.seed + 2)
+    shown = face_batches(face_sources(others), 16, measuring)(0)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)

@@ -192,6 +192,11 @@ def load_module(
         graph, abstract, expected = _abstract(build, config)
     except FacesemError as error:
         raise FacesemError(f"{directory / DESCRIPTION}: {error}") from error
+    except Exception as error:  # Values of any wrong type, met in the config's own checks.
+        raise FacesemError(
+            f"{directory / DESCRIPTION}: the config {content['config']} describes no "
+            f"{build.__name__} ({error})."
+        ) from error
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(directory / WEIGHTS).item_metadata.tree

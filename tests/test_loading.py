@@ -122,7 +122,8 @@ def test_directories_without_a_model_say_what_is_wanted(tmp_path, pair):
 
 def test_an_unknown_kind_lists_the_known_ones(pair, tmp_path):
     directory = _edited(pair, tmp_path, "generator", kind="biggan")
-    with pytest.raises(FacesemError, match=r"holds a 'biggan'; .* stylegan2, encoder, unsup3d"):
+    known = "stylegan1, stylegan2, dcgan, encoder, unsup3d"
+    with pytest.raises(FacesemError, match=rf"holds a 'biggan'; .* {known}"):
         loading.load_generator(directory)
 
 
