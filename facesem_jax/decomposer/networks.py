@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from facesem_jax.conv import conv_transpose_4x4
+from facesem_jax.normalization import GroupNorm
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -111,7 +112,7 @@ class Block(nnx.Module):
 
     Attributes:
       conv: ``nnx.Conv`` or `ConvTranspose`.
-      norm: ``nnx.GroupNorm`` or ``None``.
+      norm: `GroupNorm` or ``None``.
       activation: Elementwise function.
     """
 
@@ -122,18 +123,10 @@ class Block(nnx.Module):
         *,
         channels: int = 0,
         groups: int = 0,
-        rngs: nnx.Rngs,
     ):
         """Assembles the block; ``groups`` 0 leaves the normalisation out."""
         self.conv = conv
-        # The fast variance E[x^2] - E[x]^2 cancels in float32; epsilon is PyTorch's.
-        self.norm = (
-            nnx.GroupNorm(
-                channels, num_groups=groups, epsilon=1e-5, use_fast_variance=False, rngs=rngs
-            )
-            if groups
-            else None
-        )
+        self.norm = GroupNorm(channels, groups) if groups else None
         self.activation = activation
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 o"]:
@@ -163,7 +156,7 @@ def _contract(nf, activation, groups, rngs, image_channels=3) -> list[Block]:
         outputs = nf << level
         conv = _conv(inputs, outputs, 4, 2, 1, rngs)
         norm = groups << level if level < 3 else 0
-        blocks.append(Block(conv, activation, channels=outputs, groups=norm, rngs=rngs))
+        blocks.append(Block(conv, activation, channels=outputs, groups=norm))
         inputs = outputs
     return blocks
 
@@ -204,9 +197,9 @@ class EncoderDecoder(nnx.Module):
         size = image_size // 16
         self.down = nnx.List(_contract(nf, leaky_relu, groups, rngs))
         relu = jax.nn.relu
-        self.bottleneck = Block(_conv(8 * nf, zdim, size, 1, "VALID", rngs), relu, rngs=rngs)
-        self.unfold = Block(ConvTranspose(zdim, 8 * nf, unfold=size, rngs=rngs), relu, rngs=rngs)
-        self.refine = Block(_conv(8 * nf, 8 * nf, 3, 1, 1, rngs), relu, rngs=rngs)
+        self.bottleneck = Block(_conv(8 * nf, zdim, size, 1, "VALID", rngs), relu)
+        self.unfold = Block(ConvTranspose(zdim, 8 * nf, unfold=size, rngs=rngs), relu)
+        self.refine = Block(_conv(8 * nf, 8 * nf, 3, 1, 1, rngs), relu)
         up = []
         for level in (2, 1, 0):
             width, norm = nf << level, groups << level
@@ -214,12 +207,10 @@ class EncoderDecoder(nnx.Module):
                 ConvTranspose(2 * width, width, rngs=rngs),
                 _conv(width, width, 3, 1, 1, rngs),
             ):
-                up.append(Block(conv, relu, channels=width, groups=norm, rngs=rngs))
+                up.append(Block(conv, relu, channels=width, groups=norm))
         self.up = nnx.List(up)
         self.head = nnx.List(
-            Block(
-                _conv(nf, nf, size, 1, size // 2, rngs), relu, channels=nf, groups=groups, rngs=rngs
-            )
+            Block(_conv(nf, nf, size, 1, size // 2, rngs), relu, channels=nf, groups=groups)
             for size in (3, 5)
         )
         self.out = _conv(nf, channels, 5, 1, 2, rngs)
@@ -269,9 +260,7 @@ class Encoder(nnx.Module):
         """
         relu = jax.nn.relu
         self.down = nnx.List(_contract(nf, relu, 0, rngs))
-        self.bottleneck = Block(
-            _conv(8 * nf, 8 * nf, image_size // 16, 1, "VALID", rngs), relu, rngs=rngs
-        )
+        self.bottleneck = Block(_conv(8 * nf, 8 * nf, image_size // 16, 1, "VALID", rngs), relu)
         self.out = _conv(8 * nf, outputs, 1, 1, "VALID", rngs)
 
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n k"]:
@@ -314,13 +303,13 @@ class ConfidenceNet(nnx.Module):
         """Initialises the network; arguments as for `EncoderDecoder`."""
         size, relu = image_size // 16, jax.nn.relu
         self.down = nnx.List(_contract(nf, leaky_relu, groups, rngs))
-        self.bottleneck = Block(_conv(8 * nf, zdim, size, 1, "VALID", rngs), relu, rngs=rngs)
-        self.unfold = Block(ConvTranspose(zdim, 8 * nf, unfold=size, rngs=rngs), relu, rngs=rngs)
+        self.bottleneck = Block(_conv(8 * nf, zdim, size, 1, "VALID", rngs), relu)
+        self.unfold = Block(ConvTranspose(zdim, 8 * nf, unfold=size, rngs=rngs), relu)
 
         def up(inputs, level):
             width = nf << level
             conv = ConvTranspose(inputs, width, rngs=rngs)
-            return Block(conv, relu, channels=width, groups=groups << level, rngs=rngs)
+            return Block(conv, relu, channels=width, groups=groups << level)
 
         self.up = nnx.List([up(8 * nf, 2), up(4 * nf, 1)])
         self.fine = nnx.List([up(2 * nf, 0), up(nf, 0)])

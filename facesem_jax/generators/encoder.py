@@ -13,6 +13,7 @@ from facesem_jax.checks import check_images
 from facesem_jax.conv import PRECISION, conv2d
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.layers import leaky_relu
+from facesem_jax.normalization import GroupNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +54,7 @@ class _Down(nnx.Module):
     def __init__(self, inputs: int, outputs: int, groups: int, rngs: nnx.Rngs):
         self.reduce = _kernel(rngs, 4, inputs, outputs)
         self.refine = _kernel(rngs, 3, outputs, outputs)
-        self.norms = nnx.List(
-            nnx.GroupNorm(outputs, num_groups=groups, use_fast_variance=False, rngs=rngs)
-            for _ in range(2)
-        )
+        self.norms = nnx.List(GroupNorm(outputs, groups, epsilon=1e-6) for _ in range(2))
 
     def __call__(self, x):
         x = conv2d(x, self.reduce[...], stride=2, padding=[(1, 1), (1, 1)])
