@@ -1,9 +1,10 @@
 r"""Trains the decomposer without labels, on the face stream and on a generator's own faces.
 
     python -m experiments.pretrain_decomposer --directory runs/decomposer
-    python -m experiments.pretrain_decomposer --directory runs/decomposer_tuned --steps 800 \
-        --start runs/decomposer --generator runs/pair --learning-rate 1e-4
+    python -m experiments.pretrain_decomposer --directory runs/decomposer_pairs --steps 3500 \
+        --start runs/decomposer --pairs runs/decomposer
 
+The second run shows it every face in two views, turned in the direction that the first one found.
 Resumes from the last checkpoint in the directory.
 """
 
