@@ -209,7 +209,7 @@ def _time_one_step(f, ws, chunk_size) -> float:
 
 
 def forward_seconds(
-    f: LocalSemantics, ws: Float[np.ndarray, "n d"], batches: tuple[int, ...] = (8, 32)
+    f: LocalSemantics, ws: Float[np.ndarray, "n d"], batches: tuple[int, ...] = (8, 16, 32)
 ) -> float:
     """Seconds of one forward pass per image, at the best of a few batch sizes (median of 5)."""
     best = float("inf")
