@@ -48,21 +48,31 @@ def frame(f, w):
     return framed_images(f, w)
 
 
-def in_batches(f, xs, track: Track, name: str, *, call=_call, batch: int = 64) -> np.ndarray:
+def images_at_once(f) -> int:
+    """How many of a generator's images are held at once: 64, fewer from 256x256 up.
+
+    Args:
+      f: A generator, or semantics that hold one.
+    """
+    resolution = getattr(f, "generator", f).config.resolution
+    # About 2^20 pixels: the upper layers of a 1024x1024 image alone take a gigabyte.
+    return max(1, min(64, 2**20 // resolution**2))
+
+
+def in_batches(f, xs, track: Track, name: str, *, call=_call) -> np.ndarray:
     """``call(f, xs)`` in batches of one size, so that it is compiled once.
 
     Args:
-      f: A pytree, the first argument of ``call``.
+      f: A generator, or semantics that hold one; the first argument of ``call``.
       xs: Inputs along the first axis.
       track: Progress.
       name: What the progress is called.
       call: Jitted function of (f, batch).
-      batch: Inputs at once.
 
     Returns:
       The outputs, joined.
     """
-    xs = jnp.asarray(xs)
+    xs, batch = jnp.asarray(xs), images_at_once(f)
     count = -(-xs.shape[0] // batch)
     padded = jnp.concatenate([xs, jnp.repeat(xs[-1:], count * batch - xs.shape[0], axis=0)])
     parts = [
@@ -213,7 +223,7 @@ def forward_seconds(
 ) -> float:
     """Seconds of one forward pass per image, at the best of a few batch sizes (median of 5)."""
     best = float("inf")
-    for batch in batches:
+    for batch in sorted({min(batch, images_at_once(f)) for batch in batches}):
         x = jnp.asarray(np.resize(ws, (batch, ws.shape[1])))
         jax.block_until_ready(_call(f, x))
         times = []

@@ -16,6 +16,7 @@ import pytest
 from convert.conversion import convert_file
 from facesem_jax import load_crop, load_decomposer, load_generator
 from facesem_jax.decomposer.crop import CropBox
+from facesem_jax.decomposer.shading import light_direction
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.face_stream import FACE_BOX
 
@@ -58,6 +59,12 @@ def check_unsup3d(directory):
         np.testing.assert_allclose(getattr(parts, name), value, atol=1e-4, rtol=0, err_msg=name)
     light = np.concatenate([arrays["light_ambient"], arrays["light_diffuse"]], axis=1)
     np.testing.assert_allclose(parts.light[:, :2], light, atol=1e-4, rtol=0)
+    found = light_direction(parts.light)
+    np.testing.assert_allclose(found, arrays["light_direction"], atol=1e-4, rtol=0)
+    # Normals divide depth's rounding by a pixel's width: compared on one depth, in test_shading.
+    drawn = decomposer.canonical_image(parts)
+    expected = arrays["canonical_image"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(drawn, expected, atol=1e-4, rtol=0)
 
 
 def check(directory, format):

@@ -334,3 +334,12 @@ def test_fewer_than_three_live_directions_have_no_mantel_test():
     distances, order, test = localized.relations(table, 0)
     assert distances.shape == (2, 2) and order.tolist() == [0, 1]
     assert test == {"r": None, "p": None}
+
+
+def test_large_images_are_drawn_fewer_at_once():
+    def held(resolution):
+        generator = types.SimpleNamespace(config=types.SimpleNamespace(resolution=resolution))
+        semantics = types.SimpleNamespace(generator=generator)
+        return {localized.stages.images_at_once(f) for f in (generator, semantics)}
+
+    assert [held(r) for r in (32, 64, 128, 256, 512, 1024)] == [{64}, {64}, {64}, {16}, {4}, {1}]
