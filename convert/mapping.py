@@ -39,7 +39,34 @@ def mapping_arrays(
     return arrays
 
 
-def estimated_w_avg(arrays: dict[str, np.ndarray], lr_multiplier: float) -> np.ndarray:
+def take_w_avg(
+    tensors: Tensors, name: str, arrays: dict[str, np.ndarray], lr_multiplier: float
+) -> list[str]:
+    """Fills in ``mapping/w_avg``: from the file, or estimated.
+
+    Args:
+      tensors: The checkpoint.
+      name: Name of the average w.
+      arrays: From `mapping_arrays`; changed.
+      lr_multiplier: Of the mapping network.
+
+    Returns:
+      A note for the user where it was estimated.
+
+    Raises:
+      FacesemError: On a misshapen tensor.
+    """
+    if name in tensors:
+        arrays["mapping/w_avg"] = tensors.take(name, arrays["mapping/w_avg"].shape)
+        return []
+    arrays["mapping/w_avg"] = _estimated_w_avg(arrays, lr_multiplier)
+    return [
+        f"the average w, which truncation needs, is not in the file: estimated from {_LATENTS} "
+        "latents, seed 0."
+    ]
+
+
+def _estimated_w_avg(arrays: dict[str, np.ndarray], lr_multiplier: float) -> np.ndarray:
     """The mean of w over 10,000 standard normal latents of seed 0.
 
     Args:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from convert.converted import Converted
-from convert.mapping import estimated_w_avg, mapping_arrays
+from convert.mapping import mapping_arrays, take_w_avg
 from convert.tensors import Tensors
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN1Config
@@ -91,13 +91,6 @@ def read_genforce(tensors: Tensors, attributes: dict) -> Converted:
         w_dim=w_dim,
         mapping_layers=layers,
     )
-    notes = []
-    if "truncation.w_avg" in tensors:
-        arrays["mapping/w_avg"] = tensors.take("truncation.w_avg", (w_dim,))
-    else:
-        arrays["mapping/w_avg"] = estimated_w_avg(arrays, config.mapping_lr_multiplier)
-        notes.append(
-            "the average w, which truncation needs, is not in the file: estimated from 10000 "
-            "latents, seed 0."
-        )
+    lr_multiplier = config.mapping_lr_multiplier
+    notes = take_w_avg(tensors, "truncation.w_avg", arrays, lr_multiplier)
     return Converted("stylegan1", config, arrays, notes)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from convert.converted import Converted
-from convert.mapping import estimated_w_avg, mapping_arrays
+from convert.mapping import mapping_arrays, take_w_avg
 from convert.tensors import Tensors
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
@@ -117,7 +117,7 @@ def _read(
     layout: _Layout,
     mapping_layers: int,
     levels: int,
-    w_avg: str | None,
+    w_avg: str,
     *,
     conv_clamp: float | None = None,
     lr_multiplier: float = 0.01,
@@ -186,14 +186,7 @@ def _read(
         mapping_lr_multiplier=lr_multiplier,
         conv_clamp=conv_clamp,
     )
-    if w_avg is not None and w_avg in tensors:
-        arrays["mapping/w_avg"] = tensors.take(w_avg, (w_dim,))
-    else:
-        arrays["mapping/w_avg"] = estimated_w_avg(arrays, lr_multiplier)
-        notes.append(
-            "the average w, which truncation needs, is not in the file: estimated from 10000 "
-            "latents, seed 0."
-        )
+    notes += take_w_avg(tensors, w_avg, arrays, lr_multiplier)
     return Converted("stylegan2", config, arrays, notes)
 
 

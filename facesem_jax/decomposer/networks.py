@@ -6,7 +6,7 @@ parameter names to the modules here.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from facesem_jax.conv import conv_transpose_4x4
 from facesem_jax.normalization import GroupNorm
+from facesem_jax.stages import Stages, last_stage
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -145,10 +146,6 @@ def _chain(name, blocks, x):
     return x
 
 
-#: What the networks' ``stages`` yield.
-Stages = Iterator[tuple[str, Float[Array, "n h w c"]]]
-
-
 def _contract(nf, activation, groups, rngs, image_channels=3) -> list[Block]:
     """Four halvings, nf to 8 nf feature maps; normalised but for the last if groups > 0."""
     blocks, inputs = [], image_channels
@@ -224,9 +221,7 @@ class EncoderDecoder(nnx.Module):
         Returns:
           (n, image_size, image_size, channels).
         """
-        for _, x in self.stages(images):  # noqa: B007 (the last one is the result)
-            pass
-        return x
+        return last_stage(self.stages(images))
 
     def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
         """Every block's output with its name, in order."""
@@ -272,9 +267,7 @@ class Encoder(nnx.Module):
         Returns:
           (n, outputs) in [-1, 1].
         """
-        for _, x in self.stages(images):  # noqa: B007 (the last one is the result)
-            pass
-        return x[:, 0, 0]
+        return last_stage(self.stages(images))[:, 0, 0]
 
     def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
         """Every block's output with its name, in order."""

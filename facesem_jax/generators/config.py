@@ -10,8 +10,8 @@ _MOST_MAPPING_LAYERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class StyleGAN2Config:
-    """Sizes of a StyleGAN2 generator (Karras et al. 2020, arXiv 1912.04958).
+class StyleGANConfig:
+    """Sizes that every StyleGAN has.
 
     Attributes:
       resolution: Height and width of the image in pixels, a power of two, at least 8.
@@ -21,8 +21,6 @@ class StyleGAN2Config:
       mapping_layers: Number of fully connected layers from z to w.
       mapping_lr_multiplier: Learning-rate multiplier of the mapping network; weights are
         stored divided by it.
-      conv_clamp: Activations are clamped to [-conv_clamp, conv_clamp] (StyleGAN2-ADA's
-        guard for float16), or ``None``.
       image_channels: Channels of the image.
     """
 
@@ -32,16 +30,18 @@ class StyleGAN2Config:
     w_dim: int = 512
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
-    conv_clamp: float | None = None
     image_channels: int = 3
 
     def __post_init__(self):
         check_resolution_channels(self.resolution, self.channels)
-        check_mapping_layers(self.mapping_layers)
+        if not 1 <= self.mapping_layers <= _MOST_MAPPING_LAYERS:
+            raise FacesemError(
+                f"mapping_layers is {self.mapping_layers}; expected 1 to {_MOST_MAPPING_LAYERS}."
+            )
 
     @property
     def num_layers(self) -> int:
-        """Number of rows of w_plus: two per resolution, counting the last toRGB, less two."""
+        """Number of rows of w_plus: two per resolution, from 4x4 up."""
         return 2 * int(math.log2(self.resolution)) - 2
 
     def to_dict(self) -> dict:
@@ -50,55 +50,27 @@ class StyleGAN2Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class StyleGAN1Config:
+class StyleGAN2Config(StyleGANConfig):
+    """Sizes of a StyleGAN2 generator (Karras et al. 2020, arXiv 1912.04958).
+
+    Attributes:
+      conv_clamp: Activations are clamped to [-conv_clamp, conv_clamp] (StyleGAN2-ADA's
+        guard for float16), or ``None``.
+    """
+
+    conv_clamp: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGAN1Config(StyleGANConfig):
     """Sizes of a StyleGAN 1 generator (Karras et al. 2019, arXiv 1812.04948).
 
     Attributes:
-      resolution: Height and width of the image in pixels, a power of two, at least 8.
-      channels: Feature maps at 4x4, 8x8, ..., ``resolution``.
-      z_dim: Size of the latent z.
-      w_dim: Size of the intermediate latent w.
-      mapping_layers: Number of fully connected layers from z to w.
-      mapping_lr_multiplier: Learning-rate multiplier of the mapping network; weights are
-        stored divided by it.
       fused_resolution: From this resolution up, maps are doubled by a transposed convolution, below
         it by nearest up-sampling and a convolution (the reference's ``fused_scale = 'auto'``).
-      image_channels: Channels of the image.
     """
 
-    resolution: int
-    channels: tuple[int, ...]
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    mapping_lr_multiplier: float = 0.01
     fused_resolution: int = 128
-    image_channels: int = 3
-
-    def __post_init__(self):
-        check_resolution_channels(self.resolution, self.channels)
-        check_mapping_layers(self.mapping_layers)
-
-    @property
-    def num_layers(self) -> int:
-        """Number of rows of w_plus: two per resolution."""
-        return 2 * int(math.log2(self.resolution)) - 2
-
-    def to_dict(self) -> dict:
-        """The fields as JSON-able values."""
-        return dataclasses.asdict(self)
-
-
-def check_mapping_layers(mapping_layers: int) -> None:
-    """Raises unless a mapping network may have that many layers.
-
-    Raises:
-      FacesemError: On a number outside 1 to 64.
-    """
-    if not 1 <= mapping_layers <= _MOST_MAPPING_LAYERS:
-        raise FacesemError(
-            f"mapping_layers is {mapping_layers}; expected 1 to {_MOST_MAPPING_LAYERS}."
-        )
 
 
 def check_resolution_channels(resolution: int, channels: tuple[int, ...]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,9 @@ from jaxtyping import Array, Float
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.conv import PRECISION, conv_transpose_4x4
 from facesem_jax.errors import FacesemError
+from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer
+from facesem_jax.stages import Stages, last_stage
 
 # As in PyTorch's BatchNorm2d, with which the weights were trained.
 _EPSILON = 1e-5
@@ -120,7 +121,7 @@ class DCGANSynthesis(nnx.Module):
         self.norms = nnx.List(FrozenBatchNorm(c) for c in config.channels[1:-1])
         self.w_dim = config.w_dim
 
-    def stages(self, w: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+    def stages(self, w: Float[Array, "n z"]) -> Stages:
         """Every layer's output with its name, in order; the last is the image."""
         check_shape("z", w, (None, self.w_dim))
         check_floating("z", w)
@@ -143,12 +144,10 @@ class DCGANSynthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        for _, x in self.stages(w):  # noqa: B007 (the last one is the image)
-            pass
-        return x
+        return last_stage(self.stages(w))
 
 
-class DCGAN(nnx.Module):
+class DCGAN(Generator):
     """A DCGAN's generator with the interface of a StyleGAN: ``synthesis(mapping(z))``."""
 
     def __init__(self, config: DCGANConfig, *, rngs: nnx.Rngs):
@@ -156,17 +155,3 @@ class DCGAN(nnx.Module):
         self.config = config
         self.mapping = IdentityMapping(config.z_dim)
         self.synthesis = DCGANSynthesis(config, rngs=rngs)
-
-    def __call__(
-        self,
-        z: Float[Array, "n z"],
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Float[Array, "n 64 64 3"]:
-        """Draws images from latents z; see `IdentityMapping` and `DCGANSynthesis`."""
-        return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff))
-
-    @property
-    def params(self) -> dict:
-        """All weights and buffers as a nested dictionary of arrays."""
-        return nnx.to_pure_dict(nnx.state(self))

@@ -1,7 +1,6 @@
 """The mapping network z -> w, with truncation."""
 
 import itertools
-from collections.abc import Iterator
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, leaky_relu, pixel_norm
+from facesem_jax.stages import Stages, last_stage
 
 
 def truncate(
@@ -101,11 +101,10 @@ class Mapping(nnx.Module):
         """
         check_shape("z", z, (None, self.z_dim))
         check_floating("z", z)
-        for _, x in self.stages(z):  # noqa: B007 (the last one is w)
-            pass
+        x = last_stage(self.stages(z))
         return truncate(x, self.w_avg[...], self.num_layers, truncation_psi, truncation_cutoff)
 
-    def stages(self, z: Float[Array, "n z"]) -> Iterator[tuple[str, Float[Array, "n d"]]]:
+    def stages(self, z: Float[Array, "n z"]) -> Stages:
         """Every layer's output with its name, in order; the last is w, not truncated."""
         x = pixel_norm(z)
         for index, layer in enumerate(self.layers):

@@ -1,7 +1,5 @@
 """StyleGAN 1 (Karras, Laine, Aila 2019, arXiv 1812.04948): AdaIN after every layer."""
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,9 +7,11 @@ from jaxtyping import Array, Float
 
 from facesem_jax.conv import conv2d, conv_transpose_4x4
 from facesem_jax.generators.config import StyleGAN1Config
+from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import blur, upsample_nearest
+from facesem_jax.stages import Stages, last_stage
 
 
 def instance_norm(x: Float[Array, "n h w c"], epsilon: float = 1e-8) -> Float[Array, "n h w c"]:
@@ -135,9 +135,7 @@ class StyleGAN1Synthesis(nnx.Module):
         self.w_dim = c.w_dim
         self.num_layers = c.num_layers
 
-    def stages(
-        self, w: Float[Array, "n d"] | Float[Array, "n l d"]
-    ) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+    def stages(self, w: Float[Array, "n d"] | Float[Array, "n l d"]) -> Stages:
         """Every layer's output with its name, in order; the last is the image."""
         ws = broadcast_w(w, self.num_layers, self.w_dim)
         x = None
@@ -158,12 +156,10 @@ class StyleGAN1Synthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        for _, x in self.stages(w):  # noqa: B007 (the last one is the image)
-            pass
-        return x
+        return last_stage(self.stages(w))
 
 
-class StyleGAN1(nnx.Module):
+class StyleGAN1(Generator):
     """A StyleGAN 1 generator: ``synthesis(mapping(z))``.
 
     Its mapping network is `Mapping` with biases divided by sqrt 2: StyleGAN 1 has the gain of
@@ -187,17 +183,3 @@ class StyleGAN1(nnx.Module):
             rngs=rngs,
         )
         self.synthesis = StyleGAN1Synthesis(config, rngs=rngs)
-
-    def __call__(
-        self,
-        z: Float[Array, "n z"],
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Float[Array, "n h w 3"]:
-        """Draws images from latents z; see `Mapping` and `StyleGAN1Synthesis`."""
-        return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff))
-
-    @property
-    def params(self) -> dict:
-        """All weights and buffers as a nested dictionary of arrays."""
-        return nnx.to_pure_dict(nnx.state(self))

@@ -1,7 +1,5 @@
 """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958; the ADA variant, arXiv 2006.06676)."""
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,9 +7,11 @@ from jaxtyping import Array, Float
 
 from facesem_jax.conv import PRECISION, conv2d
 from facesem_jax.generators.config import StyleGAN2Config
+from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import upsample, upsample_conv2d
+from facesem_jax.stages import Stages, last_stage
 
 
 def modulated_conv2d(
@@ -161,9 +161,7 @@ class Synthesis(nnx.Module):
         self.w_dim = c.w_dim
         self.num_layers = c.num_layers
 
-    def stages(
-        self, w: Float[Array, "n d"] | Float[Array, "n l d"]
-    ) -> Iterator[tuple[str, Float[Array, "n h w c"]]]:
+    def stages(self, w: Float[Array, "n d"] | Float[Array, "n l d"]) -> Stages:
         """Every layer's output with its name, in order; those of toRGB are the image so far."""
         ws = broadcast_w(w, self.num_layers, self.w_dim)
         x = jnp.broadcast_to(self.const[...], (ws.shape[0], *self.const[...].shape))
@@ -190,12 +188,10 @@ class Synthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        for _, image in self.stages(w):  # noqa: B007 (the last one is the whole image)
-            pass
-        return image
+        return last_stage(self.stages(w))
 
 
-class StyleGAN2(nnx.Module):
+class StyleGAN2(Generator):
     """A StyleGAN2 generator: ``synthesis(mapping(z))``."""
 
     def __init__(self, config: StyleGAN2Config, *, rngs: nnx.Rngs):
@@ -215,17 +211,3 @@ class StyleGAN2(nnx.Module):
             rngs=rngs,
         )
         self.synthesis = Synthesis(config, rngs=rngs)
-
-    def __call__(
-        self,
-        z: Float[Array, "n z"],
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Float[Array, "n h w 3"]:
-        """Draws images from latents z; see `Mapping` and `Synthesis`."""
-        return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff))
-
-    @property
-    def params(self) -> dict:
-        """All weights and buffers as a nested dictionary of arrays."""
-        return nnx.to_pure_dict(nnx.state(self))

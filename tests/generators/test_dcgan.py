@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checkpoint_files import dcgan_state
 from flax import nnx
 
 from convert import face_stream
@@ -18,20 +19,7 @@ _draw = jax.jit(lambda dcgan, z: dcgan(z))
 
 
 def _state(config=CONFIG, seed=0):
-    """A state dict with the reference's names, moderate activations throughout."""
-    rng = np.random.default_rng(seed)
-    c, state = config.channels, {}
-    for i in range(5):
-        weight = rng.normal(size=(c[i], c[i + 1], 4, 4)) * np.sqrt(0.5 / c[i])
-        state[f"main.{3 * i}.weight"] = weight.astype(np.float32)
-    for i in range(4):
-        shape, name = (c[i + 1],), f"main.{3 * i + 1}"
-        state[f"{name}.weight"] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
-        state[f"{name}.bias"] = rng.normal(size=shape).astype(np.float32)
-        state[f"{name}.running_mean"] = rng.normal(size=shape).astype(np.float32)
-        state[f"{name}.running_var"] = rng.uniform(0.5, 2, shape).astype(np.float32)
-        state[f"{name}.num_batches_tracked"] = np.array(7)
-    return state
+    return dcgan_state(config.features, config.z_dim, config.image_channels, seed=seed)
 
 
 def dcgan_from_state(state):

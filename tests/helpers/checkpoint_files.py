@@ -30,10 +30,12 @@ def golden(format: str) -> tuple[dict, dict]:
     return state, {k: v for k, v in arrays.items() if not k.startswith("state/")}
 
 
-def dcgan_state(features: int = 2, z_dim: int = 5, seed: int = 0) -> dict:
+def dcgan_state(
+    features: int = 2, z_dim: int = 5, image_channels: int = 3, *, seed: int = 0
+) -> dict:
     """A DCGAN's state dict with moderate activations throughout."""
     rng = np.random.default_rng(seed)
-    channels, state = (z_dim, *(features << k for k in (3, 2, 1, 0)), 3), {}
+    channels, state = (z_dim, *(features << k for k in (3, 2, 1, 0)), image_channels), {}
     for i in range(5):
         shape = (channels[i], channels[i + 1], 4, 4)
         weight = rng.normal(size=shape) * np.sqrt(0.5 / channels[i])
