@@ -1,11 +1,10 @@
 """Exact Jacobians by forward mode: one linearisation per sample, tangents in chunks."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
@@ -78,20 +77,39 @@ def jacobian(
     return jax.tree.map(lambda c: jnp.moveaxis(c, 0, -1), columns)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class SampleJacobian:
-    """``w -> J(w)`` as a pytree, so that jit takes the weights inside ``f`` as arguments.
+def pushed_rows(
+    f: Callable[[Float[Array, "k"]], Float[Array, "..."]],
+    x: Float[Array, "k"],
+    tangents: Float[Array, "t k"],
+    count: Int[Array, ""],
+    chunk_size: int,
+) -> Float[Array, "t ..."]:
+    """The derivative of f at x along the first ``count`` of t tangents; the other rows are 0.
 
-    Attributes:
-      f: Function of a batch, (n, d) -> pytree with a leading axis n; itself a pytree (such as
-        `LocalSemantics`, an NNX module, or `jax.tree_util.Partial`).
+    As `jacobian`, for a number of tangents that only the data tell: the loop's length is ``count``
+    over ``chunk_size``, rounded up.
+
+    Args:
+      f: Pure function of one sample, (k,) -> array.
+      x: The sample.
+      tangents: Tangents in the rows.
+      count: How many of them to push.
       chunk_size: Tangents pushed at once.
+
+    Returns:
+      One derivative per tangent; zeros beyond ``count``, or, in the last chunk, derivatives along
+      what ``tangents`` has there.
     """
+    y, push = jax.linearize(f, x)
+    chunk_size = min(chunk_size, tangents.shape[0])
+    padding = -tangents.shape[0] % chunk_size
+    padded = jnp.pad(tangents, ((0, padding), (0, 0)))
 
-    f: Callable[[Array], PyTree]
-    chunk_size: int = dataclasses.field(default=DEFAULT_CHUNK_SIZE, metadata={"static": True})
+    def body(i, rows):
+        start = i * chunk_size
+        chunk = jax.lax.dynamic_slice_in_dim(padded, start, chunk_size)
+        return jax.lax.dynamic_update_slice_in_dim(rows, jax.vmap(push)(chunk), start, axis=0)
 
-    def __call__(self, w: Float[Array, "d"]) -> PyTree[Float[Array, "... d"]]:
-        """The Jacobian at one sample."""
-        return jacobian(single_sample(self.f), w, chunk_size=self.chunk_size)
+    rows = jnp.zeros((padded.shape[0], *y.shape), y.dtype)
+    rows = jax.lax.fori_loop(0, -(-count // chunk_size), body, rows)
+    return rows[: tangents.shape[0]]

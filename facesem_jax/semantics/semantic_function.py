@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from facesem_jax.checks import check_floating, check_images, check_shape
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.waist import Waist
 
 _DEGREES = 180.0 / math.pi
 
@@ -48,7 +49,9 @@ class LocalSemantics:
 
     Attributes:
       generator: Pytree with ``synthesis(w) -> images`` in [-1, 1].
-      decomposer: Pytree with ``albedo(images)`` and ``depth(images)``.
+      decomposer: Pytree with ``albedo(images)`` and ``depth(images)``; where it also has their
+        halves ``albedo_code``, ``albedo_from_code`` and so on, as `Decomposer` does, Jacobians
+        are cheaper.
       crop_box: The box that `crop_and_resize` cuts out, or ``None`` for none.
       size: Height and width in pixels that the decomposer reads.
     """
@@ -65,6 +68,25 @@ class LocalSemantics:
         depth = self.decomposer.depth(images)
         check_shape("depth", depth, albedo.shape[:3])
         return jnp.concatenate([albedo, depth[..., None]], axis=-1)
+
+    @property
+    def waist(self) -> Waist | None:
+        """The same function cut at the decomposer's codes; ``None`` if it does not offer them."""
+        d = self.decomposer
+        if not hasattr(d, "albedo_code"):
+            return None
+
+        def encode(w):
+            images = framed_images(self, w[None])
+            return d.albedo_code(images)[0], d.depth_code(images)[0]
+
+        def albedo(code):
+            return d.albedo_from_code(code[None])[0]
+
+        def depth(code):
+            return d.depth_from_code(code[None])[0, :, :, None]
+
+        return Waist(encode, (albedo, depth))
 
 
 @jax.tree_util.register_dataclass
