@@ -22,15 +22,21 @@ class SampleJacobian:
         same, the Jacobian goes through it.
       chunk_size: Tangents pushed at once.
       basis: Directions in the columns (d, k); ``None`` stands for the identity.
+      products: Precision of the tangents' products, "float32" or "bfloat16".
     """
 
     f: Callable[[Array], PyTree]
     chunk_size: int = dataclasses.field(default=DEFAULT_CHUNK_SIZE, metadata={"static": True})
     basis: Float[Array, "d k"] | None = None
+    products: str = dataclasses.field(default="float32", metadata={"static": True})
 
     def __call__(self, w: Float[Array, "d"]) -> PyTree[Float[Array, "... k"]]:
         """The Jacobian at one sample; raises as `facesem_jax.semantics.jacobian.jacobian`."""
-        shared = {"basis": self.basis, "chunk_size": self.chunk_size}
+        shared = {
+            "basis": self.basis,
+            "chunk_size": self.chunk_size,
+            "products": self.products,
+        }
         waist = getattr(self.f, "waist", None)
         if waist is not None:
             return waist_jacobian(waist, w, **shared)

@@ -54,12 +54,14 @@ class LocalSemantics:
         are cheaper.
       crop_box: The box that `crop_and_resize` cuts out, or ``None`` for none.
       size: Height and width in pixels that the decomposer reads.
+      synthesis_resolution: Where synthesis stops; see `local_semantics`.
     """
 
     generator: Any
     decomposer: Any
     crop_box: Hashable = dataclasses.field(default=None, metadata={"static": True})
     size: int = dataclasses.field(default=64, metadata={"static": True})
+    synthesis_resolution: int | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n h w 4"]:
         """Albedo (in [-1, 1]) in channels 0 to 2, depth (0.9 to 1.1) in channel 3."""
@@ -122,7 +124,12 @@ class EnvironmentSemantics:
 
 
 def local_semantics(
-    generator, decomposer, crop_box: Hashable = None, *, size: int = 64
+    generator,
+    decomposer,
+    crop_box: Hashable = None,
+    *,
+    size: int = 64,
+    synthesis_resolution: int | None = None,
 ) -> LocalSemantics:
     """The pixel-level semantics ``w -> [albedo, depth]`` whose Jacobian is factorised.
 
@@ -135,18 +142,22 @@ def local_semantics(
         `facesem_jax.decomposer.crop.crop_and_resize` takes it; ``None`` when the image as it is
         fits.
       size: Height and width in pixels that the decomposer reads.
+      synthesis_resolution: An approximation for large generators: synthesis stops at this
+        resolution, because a small crop of a large image is almost determined by the first layers.
+        Needs a generator whose ``synthesis(w, resolution)`` can stop (StyleGAN2), and a crop box.
+        ``None`` for the whole image.
 
     Returns:
       A pure function and pytree, (n, w_dim) -> (n, h, w, 4).
 
     Raises:
       FacesemError: When called, if the images do not have the decomposer's size and no box is
-        given.
+        given, or if the generator cannot stop at that resolution.
 
     Source:
       Zheng et al. (CVPR 2021), local representations: ``J = d[albedo, depth]/dw``.
     """
-    return LocalSemantics(generator, decomposer, crop_box, size)
+    return LocalSemantics(generator, decomposer, crop_box, size, synthesis_resolution)
 
 
 def environment_semantics(
@@ -188,7 +199,8 @@ def environment_semantics(
 def framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
     """Images of ``w`` in the framing and at the size that the decomposer reads."""
     check_floating("w", w)
-    images = f.generator.synthesis(w)
+    stop = getattr(f, "synthesis_resolution", None)
+    images = f.generator.synthesis(w) if stop is None else _stopped(f.generator, w, stop)
     check_images("the generator's images", images)
     if f.crop_box is not None:
         return crop_and_resize(images, f.crop_box, f.size)
@@ -198,3 +210,12 @@ def framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
             f"decomposer reads {f.size}x{f.size}; give the crop_box that joins them."
         )
     return images
+
+
+def _stopped(generator, w, resolution):
+    if not hasattr(generator.synthesis, "to_rgbs"):
+        raise FacesemError(
+            f"{type(generator).__name__} draws no image before its last layer, so that "
+            "synthesis_resolution cannot stop it; leave that option out."
+        )
+    return generator.synthesis(w, resolution)

@@ -42,6 +42,7 @@ def waist_jacobian(
     *,
     basis: Float[Array, "d t"] | None = None,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    products: str = "float32",
 ) -> Float[Array, "... c t"]:
     """The exact Jacobian at one sample, ``D C``, or ``D C B`` along a basis.
 
@@ -55,23 +56,25 @@ def waist_jacobian(
       w: The sample.
       basis: Directions in the columns; ``None`` stands for the identity.
       chunk_size: Tangents pushed at once, at least 1.
+      products: As for `facesem_jax.semantics.jacobian.jacobian`.
 
     Returns:
       The joined output's shape with a last axis t (d without a basis).
 
     Raises:
-      FacesemError: On a wrong shape or dtype, or a chunk size below 1.
+      FacesemError: On a wrong shape or dtype, a chunk size below 1, or an unknown precision.
     """
     codes = waist.encode(w)
-    moves = jacobian(waist.encode, w, basis=basis, chunk_size=chunk_size)
+    options = {"chunk_size": chunk_size, "products": products}
+    moves = jacobian(waist.encode, w, basis=basis, **options)
     parts = [
-        _decoder_jacobian(decode, code, move, chunk_size)
+        _decoder_jacobian(decode, code, move, **options)
         for decode, code, move in zip(waist.decode, codes, moves, strict=True)
     ]
     return jnp.concatenate(parts, axis=-2)
 
 
-def _decoder_jacobian(decode, code, moves, chunk_size) -> Array:
+def _decoder_jacobian(decode, code, moves, chunk_size, products) -> Array:
     """``D C`` for one head."""
     k, t = moves.shape
     live = jnp.any(moves != 0, axis=1)
@@ -85,7 +88,7 @@ def _decoder_jacobian(decode, code, moves, chunk_size) -> Array:
     # The rows of C behind the live codes are zero, so that whatever the last chunk leaves there
     # does not count.
     weights = jnp.where(by_code, jnp.pad(moves[order], padding), jnp.eye(t, dtype=moves.dtype))
-    rows = pushed_rows(decode, code, tangents, jnp.where(by_code, count, t), chunk_size)
+    rows = pushed_rows(decode, code, tangents, jnp.where(by_code, count, t), chunk_size, products)
     part = jnp.einsum("r...,rt->...t", rows, weights, precision=PRECISION)
     # A code that is NaN is not greater than 0 either: its ReLU would hide it from the derivative.
     return part + jnp.where(jnp.all(jnp.isfinite(code)), 0, jnp.nan).astype(part.dtype)
