@@ -78,8 +78,8 @@ def main(options: Options) -> None:
         when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
         new = results.entry(data, quick=options.quick, when=when, seconds=seconds, load=load)
         kept = results.merged(results.read(kept_path), name, machine.device_name(), new)
-        report = results.report(kept, {n: m.markdown for n, m in sections.items()})
         results.write(kept_path, results.to_json(kept))
+        report = results.report(kept, {n: m.markdown for n, m in sections.items()})
         results.write(options.output, report)
         print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     if failed:
