@@ -138,9 +138,19 @@ class Decomposer(nnx.Module):
         Raises:
           FacesemError: If the images have a wrong shape or dtype.
         """
+        return self.depth_from_code(self.depth_code(images), release)
+
+    def depth_code(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n z"]:
+        """The depth network's bottleneck, (n, depth_zdim), none below 0; errors as for `depth`."""
         self._check(images)
+        return self.depth_net.encode(images)
+
+    def depth_from_code(
+        self, code: Float[Array, "n z"], release: float | Float[Array, ""] = 1.0
+    ) -> Float[Array, "n h w"]:
+        """`depth` of the images that have this `depth_code`."""
         config = self.config
-        raw = self.depth_net(images)[..., 0]
+        raw = self.depth_net.decode(code)[..., 0]
         if config.center_depth:
             raw = raw - jnp.mean(raw, (1, 2), keepdims=True)
         raw = raw * (release * config.depth_gain)
@@ -154,8 +164,16 @@ class Decomposer(nnx.Module):
 
     def albedo(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
         """Canonical albedo in [-1, 1]; arguments and errors as for `depth`."""
+        return self.albedo_from_code(self.albedo_code(images))
+
+    def albedo_code(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n z"]:
+        """The albedo network's bottleneck, (n, albedo_zdim), none below 0; errors as `depth`."""
         self._check(images)
-        return jnp.tanh(self.albedo_net(images))
+        return self.albedo_net.encode(images)
+
+    def albedo_from_code(self, code: Float[Array, "n z"]) -> Float[Array, "n h w 3"]:
+        """`albedo` of the images that have this `albedo_code`."""
+        return jnp.tanh(self.albedo_net.decode(code))
 
     def view(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
         """Radians about x, y, z, then scene units; arguments and errors as for `depth`."""

@@ -223,10 +223,27 @@ class EncoderDecoder(nnx.Module):
         """
         return last_stage(self.stages(images))
 
+    def encode(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n z"]:
+        """The first half alone: images to the bottleneck's values, none below 0."""
+        return last_stage(self._encoder_stages(images))[:, 0, 0]
+
+    def decode(self, code: Float[Array, "n z"]) -> Float[Array, "n h w c"]:
+        """The second half alone: ``decode(encode(images))`` is the whole network."""
+        return last_stage(self._decoder_stages(code[:, None, None]))
+
     def stages(self, images: Float[Array, "n h w 3"]) -> Stages:
         """Every block's output with its name, in order."""
+        code = yield from self._encoder_stages(images)
+        yield from self._decoder_stages(code)
+
+    def _encoder_stages(self, images):
         x = yield from _chain("down", self.down, images)
-        for name in ("bottleneck", "unfold", "refine"):
+        x = self.bottleneck(x)
+        yield "bottleneck", x
+        return x
+
+    def _decoder_stages(self, x):
+        for name in ("unfold", "refine"):
             x = getattr(self, name)(x)
             yield name, x
         x = yield from _chain("up", self.up, x)

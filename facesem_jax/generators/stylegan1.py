@@ -11,6 +11,7 @@ from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import blur, upsample_nearest
+from facesem_jax.normalization import group_normalise
 from facesem_jax.stages import Stages, last_stage
 
 
@@ -24,8 +25,7 @@ def instance_norm(x: Float[Array, "n h w c"], epsilon: float = 1e-8) -> Float[Ar
     Returns:
       Maps of the same shape (StyleGAN, equation 1).
     """
-    x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=(1, 2), keepdims=True) + epsilon)
+    return group_normalise(x, x.shape[-1], epsilon)
 
 
 def upsample_conv2d_fused(

@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from facesem_jax.conv import PRECISION, conv2d
+from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
@@ -176,19 +177,32 @@ class Synthesis(nnx.Module):
             image = rgb if image is None else upsample(image) + rgb
             yield f"to_rgbs.{block}", image
 
-    def __call__(self, w: Float[Array, "n d"] | Float[Array, "n l d"]) -> Float[Array, "n h w 3"]:
+    def __call__(
+        self, w: Float[Array, "n d"] | Float[Array, "n l d"], resolution: int | None = None
+    ) -> Float[Array, "n h w 3"]:
         """Draws images.
 
         Args:
           w: Intermediate latents, (n, w_dim), or one per layer, (n, num_layers, w_dim).
+          resolution: Stop at this resolution: the sum of toRGB outputs so far, to which the layers
+            that are left out would add detail. ``None`` for the whole image.
 
         Returns:
           Images (n, resolution, resolution, 3), nominally in [-1, 1] (not clipped).
 
         Raises:
-          FacesemError: On a wrong shape or dtype.
+          FacesemError: On a wrong shape or dtype, or a resolution that no layer has.
         """
-        return last_stage(self.stages(w))
+        blocks = len(self.to_rgbs)
+        resolutions = [4 << block for block in range(blocks)]
+        if resolution is None:
+            return last_stage(self.stages(w))
+        if resolution not in resolutions:
+            raise FacesemError(
+                f"synthesis resolution is {resolution}; the layers have {resolutions}."
+            )
+        last = f"to_rgbs.{resolutions.index(resolution)}"
+        return next(image for name, image in self.stages(w) if name == last)
 
 
 class StyleGAN2(Generator):

@@ -1,14 +1,14 @@
 """Exact Jacobians by forward mode: one linearisation per sample, tangents in chunks."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.products import with_products
 
 DEFAULT_CHUNK_SIZE = 8
 """Tangents pushed at once: about the batch where a CPU's convolutions are fastest per image.
@@ -35,6 +35,7 @@ def jacobian(
     *,
     basis: Float[Array, "d k"] | None = None,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    products: str = "float32",
 ) -> PyTree[Float[Array, "... k"]]:
     r"""The exact Jacobian at one sample, ``J_{ab} = df_a/dw_b``, or ``J B`` along a basis.
 
@@ -52,13 +53,15 @@ def jacobian(
       w: The sample.
       basis: Directions in the columns; ``None`` stands for the identity. Costs k / d of the whole.
       chunk_size: Tangents pushed at once, at least 1.
+      products: Precision of the tangents' products, "float32" or "bfloat16"; see
+        `facesem_jax.semantics.products`.
 
     Returns:
       For every array of f's output, an array of that shape with a last axis k (d without a basis);
       in f's unit per unit of w (per unit of the basis's coefficient).
 
     Raises:
-      FacesemError: On a wrong shape or dtype, or a chunk size below 1.
+      FacesemError: On a wrong shape or dtype, a chunk size below 1, or an unknown precision.
 
     Source:
       Zheng et al. (CVPR 2021), local representations, ``J = d[albedo, depth]/dw``; forward mode as
@@ -73,25 +76,47 @@ def jacobian(
     else:
         check_shape("basis", basis, (w.shape[0], None))
         tangents = jnp.asarray(basis, w.dtype).T
-    _, push = jax.linearize(f, w)
+    push = with_products(jax.linearize(f, w)[1], products)
     columns = jax.lax.map(push, tangents, batch_size=min(chunk_size, max(tangents.shape[0], 1)))
     return jax.tree.map(lambda c: jnp.moveaxis(c, 0, -1), columns)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class SampleJacobian:
-    """``w -> J(w)`` as a pytree, so that jit takes the weights inside ``f`` as arguments.
+def pushed_rows(
+    f: Callable[[Float[Array, "k"]], Float[Array, "..."]],
+    x: Float[Array, "k"],
+    tangents: Float[Array, "t k"],
+    count: Int[Array, ""],
+    chunk_size: int,
+    products: str = "float32",
+) -> Float[Array, "t ..."]:
+    """The derivative of f at x along the first ``count`` of t tangents; the other rows are 0.
 
-    Attributes:
-      f: Function of a batch, (n, d) -> pytree with a leading axis n; itself a pytree (such as
-        `LocalSemantics`, an NNX module, or `jax.tree_util.Partial`).
+    As `jacobian`, for a number of tangents that only the data tell: the loop's length is ``count``
+    over ``chunk_size``, rounded up.
+
+    Args:
+      f: Pure function of one sample, (k,) -> array.
+      x: The sample.
+      tangents: Tangents in the rows.
+      count: How many of them to push.
       chunk_size: Tangents pushed at once.
+      products: As for `jacobian`.
+
+    Returns:
+      One derivative per tangent; zeros beyond ``count``, or, in the last chunk, derivatives along
+      what ``tangents`` has there.
     """
+    y, push = jax.linearize(f, x)
+    push = with_products(push, products)
+    chunk_size = min(chunk_size, tangents.shape[0])
+    padding = -tangents.shape[0] % chunk_size
+    padded = jnp.pad(tangents, ((0, padding), (0, 0)))
 
-    f: Callable[[Array], PyTree]
-    chunk_size: int = dataclasses.field(default=DEFAULT_CHUNK_SIZE, metadata={"static": True})
+    def body(i, rows):
+        start = i * chunk_size
+        chunk = jax.lax.dynamic_slice_in_dim(padded, start, chunk_size)
+        return jax.lax.dynamic_update_slice_in_dim(rows, jax.vmap(push)(chunk), start, axis=0)
 
-    def __call__(self, w: Float[Array, "d"]) -> PyTree[Float[Array, "... d"]]:
-        """The Jacobian at one sample."""
-        return jacobian(single_sample(self.f), w, chunk_size=self.chunk_size)
+    rows = jnp.zeros((padded.shape[0], *y.shape), y.dtype)
+    rows = jax.lax.fori_loop(0, -(-count // chunk_size), body, rows)
+    return rows[: tangents.shape[0]]

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
-from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE, SampleJacobian
+from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE
+from facesem_jax.semantics.sample_jacobian import SampleJacobian
 
 
 @jax.tree_util.register_dataclass

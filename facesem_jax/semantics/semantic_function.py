@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from facesem_jax.checks import check_floating, check_images, check_shape
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.waist import Waist
 
 _DEGREES = 180.0 / math.pi
 
@@ -48,15 +49,19 @@ class LocalSemantics:
 
     Attributes:
       generator: Pytree with ``synthesis(w) -> images`` in [-1, 1].
-      decomposer: Pytree with ``albedo(images)`` and ``depth(images)``.
+      decomposer: Pytree with ``albedo(images)`` and ``depth(images)``; where it also has their
+        halves ``albedo_code``, ``albedo_from_code`` and so on, as `Decomposer` does, Jacobians
+        are cheaper.
       crop_box: The box that `crop_and_resize` cuts out, or ``None`` for none.
       size: Height and width in pixels that the decomposer reads.
+      synthesis_resolution: Where synthesis stops; see `local_semantics`.
     """
 
     generator: Any
     decomposer: Any
     crop_box: Hashable = dataclasses.field(default=None, metadata={"static": True})
     size: int = dataclasses.field(default=64, metadata={"static": True})
+    synthesis_resolution: int | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n h w 4"]:
         """Albedo (in [-1, 1]) in channels 0 to 2, depth (0.9 to 1.1) in channel 3."""
@@ -65,6 +70,25 @@ class LocalSemantics:
         depth = self.decomposer.depth(images)
         check_shape("depth", depth, albedo.shape[:3])
         return jnp.concatenate([albedo, depth[..., None]], axis=-1)
+
+    @property
+    def waist(self) -> Waist | None:
+        """The same function cut at the decomposer's codes; ``None`` if it does not offer them."""
+        d = self.decomposer
+        if not hasattr(d, "albedo_code"):
+            return None
+
+        def encode(w):
+            images = framed_images(self, w[None])
+            return d.albedo_code(images)[0], d.depth_code(images)[0]
+
+        def albedo(code):
+            return d.albedo_from_code(code[None])[0]
+
+        def depth(code):
+            return d.depth_from_code(code[None])[0, :, :, None]
+
+        return Waist(encode, (albedo, depth))
 
 
 @jax.tree_util.register_dataclass
@@ -100,7 +124,12 @@ class EnvironmentSemantics:
 
 
 def local_semantics(
-    generator, decomposer, crop_box: Hashable = None, *, size: int = 64
+    generator,
+    decomposer,
+    crop_box: Hashable = None,
+    *,
+    size: int = 64,
+    synthesis_resolution: int | None = None,
 ) -> LocalSemantics:
     """The pixel-level semantics ``w -> [albedo, depth]`` whose Jacobian is factorised.
 
@@ -113,18 +142,22 @@ def local_semantics(
         `facesem_jax.decomposer.crop.crop_and_resize` takes it; ``None`` when the image as it is
         fits.
       size: Height and width in pixels that the decomposer reads.
+      synthesis_resolution: An approximation for large generators: synthesis stops at this
+        resolution, because a small crop of a large image is almost determined by the first layers.
+        Needs a generator whose ``synthesis(w, resolution)`` can stop (StyleGAN2), and a crop box.
+        ``None`` for the whole image.
 
     Returns:
       A pure function and pytree, (n, w_dim) -> (n, h, w, 4).
 
     Raises:
       FacesemError: When called, if the images do not have the decomposer's size and no box is
-        given.
+        given, or if the generator cannot stop at that resolution.
 
     Source:
       Zheng et al. (CVPR 2021), local representations: ``J = d[albedo, depth]/dw``.
     """
-    return LocalSemantics(generator, decomposer, crop_box, size)
+    return LocalSemantics(generator, decomposer, crop_box, size, synthesis_resolution)
 
 
 def environment_semantics(
@@ -166,7 +199,8 @@ def environment_semantics(
 def framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
     """Images of ``w`` in the framing and at the size that the decomposer reads."""
     check_floating("w", w)
-    images = f.generator.synthesis(w)
+    stop = getattr(f, "synthesis_resolution", None)
+    images = f.generator.synthesis(w) if stop is None else _stopped(f.generator, w, stop)
     check_images("the generator's images", images)
     if f.crop_box is not None:
         return crop_and_resize(images, f.crop_box, f.size)
@@ -176,3 +210,12 @@ def framed_images(f: LocalSemantics | EnvironmentSemantics, w: Array) -> Array:
             f"decomposer reads {f.size}x{f.size}; give the crop_box that joins them."
         )
     return images
+
+
+def _stopped(generator, w, resolution):
+    if not hasattr(generator.synthesis, "to_rgbs"):
+        raise FacesemError(
+            f"{type(generator).__name__} draws no image before its last layer, so that "
+            "synthesis_resolution cannot stop it; leave that option out."
+        )
+    return generator.synthesis(w, resolution)

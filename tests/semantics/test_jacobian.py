@@ -6,7 +6,8 @@ from jax import lax
 
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.baselines import jacobian_central_differences
-from facesem_jax.semantics.jacobian import SampleJacobian, jacobian, single_sample
+from facesem_jax.semantics.jacobian import jacobian, pushed_rows, single_sample
+from facesem_jax.semantics.sample_jacobian import SampleJacobian
 
 D, C, SIZE = 6, 5, 8
 
@@ -147,6 +148,19 @@ def test_memory_is_bounded_by_the_chunk():
         return lowered.compile().memory_analysis().temp_size_in_bytes - identity
 
     assert temporaries(4) < 0.25 * temporaries(d)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 7])
+def test_pushed_rows_stop_at_the_count(count):
+    f = single()
+    tangents = jnp.asarray(np.random.default_rng(2).normal(size=(7, D)), jnp.float32)
+    pushed = jax.jit(lambda n: pushed_rows(lambda w: f(w)["image"], W, tangents, n, 2))
+    whole = jax.jit(jax.jacfwd(f))(W)["image"]
+    rows = pushed(count)
+    expected = jnp.moveaxis(whole @ tangents.T, -1, 0)
+    np.testing.assert_allclose(rows[:count], expected[:count], rtol=1e-4, atol=1e-6)
+    chunks = -(-count // 2) * 2
+    assert rows.shape == expected.shape and not np.any(rows[chunks:])
 
 
 def test_errors():
