@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes RESULTS.md.
 
-    python -m benchmarks [--only jacobian rasterizer] [--quick]
+python -m benchmarks [--only jacobian rasterizer] [--quick]
 """
 
 import dataclasses

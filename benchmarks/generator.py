@@ -133,7 +133,8 @@ def run(quick: bool = False) -> dict:
     rounds = 3 if quick else ROUNDS
     bundled = facesem_jax.load_generator("digiface64")
     rows = [
-        _compare("bundled, 64x64", bundled, batch, rounds) for batch in ((16,) if quick else (1, 16))
+        _compare("bundled, 64x64", bundled, batch, rounds)
+        for batch in ((16,) if quick else (1, 16))
     ]
     shared = _random(SHARED_CHANNELS, 128)
     rows.append(_compare("flaxmodels' widths, 64x64", shared, 16, rounds, flaxmodels=True))

@@ -18,7 +18,7 @@ from benchmarks.timing import best_of, interleaved, paired_ratio, spread, wait
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
-from facesem_jax.semantics.jacobian import jacobian, single_sample
+from facesem_jax.semantics.sample_jacobian import SampleJacobian
 from facesem_jax.semantics.semantic_function import local_semantics
 
 CHANNELS = (512, 512, 512, 512, 512, 256, 128)
@@ -46,7 +46,7 @@ def latent(count: int = 1) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="chunk")
 def along(f, w, basis, chunk: int):
     """The Jacobian along a basis."""
-    return jacobian(single_sample(f), w, basis=basis, chunk_size=chunk)
+    return SampleJacobian(f, chunk, basis)(w)
 
 
 @jax.jit
@@ -152,7 +152,7 @@ def markdown(data: dict) -> str:
             "",
         ],
         [
-            f"a face, scaled up from {more} tangents",
+            f"a face, scaled up from {more} tangents (at most this)",
             with_spread(data["scaled"]),
             with_spread(data["scaled_ratio"]),
         ],
@@ -171,6 +171,8 @@ def markdown(data: dict) -> str:
         f"{data['outputs']:,} outputs, {data['chunk']} tangents at once; forward passes in "
         f"batches of {data['batch']}, the fastest.",
         table(["", "seconds", f"in {data['w_dim']} forward passes"], rows),
+        "Scaled up, the time is too high: a decoder takes no more tangents than it has live codes, "
+        "which so few tangents do not reach.",
         f"A process that computes {data['memory_tangents']} columns holds at most "
         f"{gib(held['peak_bytes'])} GiB, {gib(held['before_bytes'])} GiB of it before it starts "
         f"(imports, weights); XLA's buffers are {gib(held['buffer_bytes'])} GiB.",

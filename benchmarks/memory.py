@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import pathlib
 import re
 import resource
@@ -32,8 +33,16 @@ def resident_bytes() -> int:
     return peak_bytes()
 
 
-def in_child(function: str, *arguments, timeout: float = 1800) -> dict:
+def in_child(
+    function: str, *arguments, environment: dict[str, str] | None = None, timeout: float = 1800
+) -> dict:
     """Calls ``module:function`` with JSON-able arguments in a new process.
+
+    Args:
+      function: What to call; it returns a JSON-able dictionary or ``None``.
+      *arguments: Its arguments.
+      environment: Variables to set beside this process's.
+      timeout: Seconds.
 
     Returns:
       What the function returned, a dictionary, with ``peak_bytes`` of the process.
@@ -42,7 +51,8 @@ def in_child(function: str, *arguments, timeout: float = 1800) -> dict:
       RuntimeError: If the process fails, with the last line that it wrote.
     """
     command = [sys.executable, "-m", "benchmarks.memory", function, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    variables = os.environ | (environment or {})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=variables)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise RuntimeError(f"{function} failed in a child process: {lines[-1]}")

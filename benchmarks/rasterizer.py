@@ -63,7 +63,7 @@ def run(quick: bool = False) -> dict:
             return rasterize(v, faces, size).depth
 
         forward = jax.jit(jax.vmap(draw))
-        gradient = jax.jit(jax.grad(lambda v: jnp.sum(jnp.square(jax.vmap(draw)(v)))))  # noqa: B023
+        gradient = jax.jit(jax.grad(lambda v: jnp.sum(jnp.square(jax.vmap(draw)(v)))))
         one = jax.jit(draw)
         calls = {
             "ours": lambda: forward(on_device),  # noqa: B023
