@@ -71,7 +71,9 @@ def test_jacobian_without_torch():
 
 def test_relative_error():
     exact = np.array([[3.0, 0.0], [0.0, 4.0]])
-    assert jacobian.relative_error(exact + [[0.0, 0.5], [0.0, 0.0]], exact) == pytest.approx(0.1)
+    assert jacobian.relative_error(
+        exact + np.array([[0.0, 0.5], [0.0, 0.0]]), exact
+    ) == pytest.approx(0.1)
 
 
 def large(whole, peak):
