@@ -213,9 +213,9 @@ def torch_reverse(modulation: str, vectorize: int) -> Way:
 
 #: Every way, and the settings of which the fastest is compared: on a CPU, on an accelerator.
 WAYS = {
-    "ours": (ours, (8, 16, 32), (32, 64, 128)),
-    "stream": (stream, (8, 16, 32), (32, 64, 128)),
-    "central": (central, (8, 16, 32, 64), (64, 128, 256)),
+    "ours": (ours, (8, 16), (32, 64, 128)),
+    "stream": (stream, (8, 16), (32, 64, 128)),
+    "central": (central, (8, 16, 32), (64, 128, 256)),
     "plain": (plain, (0,), (0,)),
 }
 TORCH_WAYS = {
