@@ -83,7 +83,7 @@ def held(tangents: int, chunk: int, batch: int) -> dict:
 def run(quick: bool = False) -> dict:
     """Seconds per sample, from a few tangents and as a whole; forward passes; memory."""
     f, w = semantics(), latent(max(BATCHES))
-    chunks = (8,) if quick else (8, 16)
+    chunks = (2,) if quick else (2, 4)
     if machine.on_accelerator():
         chunks = (32,) if quick else (32, 64)
     bases = {k: jnp.eye(W_DIM)[:, :k] for k in (FEW, MORE)}
