@@ -1,14 +1,17 @@
 """The sparse orthogonal factorisation of the mean Jacobian: restarts around PALM."""
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
-from facesem_jax.semantics import palm, starts
+from facesem_jax.semantics import palm, row_sharding, starts
 
 
 class Factorization(NamedTuple):
@@ -100,6 +103,8 @@ def factorize(
     max_iterations: int = 500,
     tolerance: float = 1e-4,
     initial_directions: Float[Array, "d P"] | None = None,
+    sharding: NamedSharding | None = None,
+    side_by_side: bool | None = None,
 ) -> Factorization:
     r"""Factorises the scaled mean Jacobian into sparse maps and unit directions.
 
@@ -110,6 +115,9 @@ def factorize(
     The problem is not convex; the restart with the lowest objective is kept. The default weights
     are meant for J scaled as ``scaling.block_scale`` does, ``||J||_F^2 = d``. A target sparsity
     or explained variance can be given instead of alpha: see ``alpha_search.alpha_for``.
+
+    All restarts, their starts and the choice of the best are one compiled program: nothing
+    travels between host and device from the checks of the arguments to the result.
 
     Args:
       J: Scaled mean Jacobian (n, d). Rows that are all zero (masked pixels) stay zero in U and
@@ -122,12 +130,20 @@ def factorize(
       max_iterations: Most iterations of each restart.
       tolerance: Stop at this relative proximal-gradient residual.
       initial_directions: Start from these (d, P) alone instead of the restarts.
+      sharding: Splits J and U by rows over several devices, see ``row_sharding.rows_over``. A J
+        that lies split over devices already needs none; its rows of zeros are then kept, since
+        leaving them out would move the others between devices.
+      side_by_side: Whether restarts run as a batch (`jax.vmap`) or one after the other
+        (`jax.lax.map`); the results are the same up to rounding. A batch goes on until the slowest
+        restart is done. By default one after the other on a CPU, whose cores one restart keeps
+        busy, and a batch elsewhere.
 
     Returns:
       A :class:`Factorization`, components in no particular order.
 
     Raises:
-      FacesemError: See :func:`check_problem`; also on restarts or max_iterations below 1.
+      FacesemError: See :func:`check_problem`; also on restarts or max_iterations below 1, or a
+        sharding that does not split rows.
 
     Source:
       Zheng et al. (CVPR 2021), local representations; the solver is ``palm.solve``.
@@ -136,39 +152,77 @@ def factorize(
     for name, count in (("restarts", restarts), ("max_iterations", max_iterations)):
         if count < 1:
             raise FacesemError(f"{name} is {count}; expected at least 1.")
-    J = jnp.asarray(J)
-    n = J.shape[0]
+    n, d = J.shape
     if initial_directions is not None:
-        check_shape("initial_directions", initial_directions, (J.shape[1], num_components))
+        check_shape("initial_directions", initial_directions, (d, num_components))
         restarts = 1
-    rows = np.flatnonzero(np.asarray(jnp.any(J != 0, axis=1)))
-    if rows.size < n:
-        J = J[rows]
+    J, rows, sharding = _place(J, sharding)
+    if side_by_side is None:
+        side_by_side = jax.default_backend() != "cpu"
 
-    best, best_restart, finals = None, 0, []
-    for restart in range(restarts):
-        V = initial_directions
-        if V is None:
-            V = starts.start_directions(J, num_components, seed, restart)
-        U = starts.least_squares_maps(J, V)
-        result = palm.solve(J, U, V, alpha, beta, tolerance, max_iterations=max_iterations)
-        k = int(result.iterations)
-        finals.append(float(result.objective[k - 1] if k else result.initial_objective))
-        if best is None or finals[-1] < finals[best_restart]:
-            best, best_restart = result, restart
-
-    U = best.U if rows.size == n else jnp.zeros((n, num_components), J.dtype).at[rows].set(best.U)
-    converged = bool(best.optimality <= tolerance)
-    reason = "tolerance" if converged else "precision" if best.stalled else "max_iterations"
+    result, best, finals = _solve_all(
+        # Plain floats: a NumPy scalar is another type to jit, and would compile once more.
+        J, initial_directions, int(seed), float(alpha), float(beta), float(tolerance),
+        num_components=num_components, restarts=restarts, max_iterations=max_iterations,
+        side_by_side=side_by_side, sharding=sharding,
+    )  # fmt: skip
+    U = result.U
+    if rows is not None:
+        U = row_sharding.restore_rows(U, rows, n, sharding)
+    small, best, finals = jax.device_get((result._replace(U=None, V=None), best, finals))
+    iterations = int(small.iterations)
+    converged = bool(small.optimality <= tolerance)
+    reason = "tolerance" if converged else "precision" if small.stalled else "max_iterations"
     return Factorization(
         U=U,
-        V=best.V,
-        objective=np.asarray(best.objective)[: int(best.iterations)],
-        initial_objective=float(best.initial_objective),
-        iterations=int(best.iterations),
-        optimality=float(best.optimality),
+        V=result.V,
+        objective=small.objective[:iterations],
+        initial_objective=float(small.initial_objective),
+        iterations=iterations,
+        optimality=float(small.optimality),
         converged=converged,
         stop_reason=reason,
-        restart=best_restart,
-        restart_objectives=np.asarray(finals),
+        restart=int(best),
+        restart_objectives=finals,
     )
+
+
+def _place(J, sharding):
+    """J without its rows of zeros, on its devices; the rows kept, None for all; the sharding."""
+    already = row_sharding.sharding_of(J)
+    if already is not None and sharding is None:
+        return jax.device_put(J, already), None, already
+    rows = np.flatnonzero(np.asarray(jnp.any(J != 0, axis=1)))
+    if sharding is None:
+        J = jnp.asarray(J)
+        return (J, None, None) if rows.size == J.shape[0] else (J[rows], rows, None)
+    sharding = row_sharding.rows_over(sharding)
+    return row_sharding.place_rows(np.asarray(J)[rows], sharding), rows, sharding
+
+
+@partial(
+    jax.jit,
+    static_argnames=("num_components", "restarts", "max_iterations", "side_by_side", "sharding"),
+)
+def _solve_all(
+    J, V, seed, alpha, beta, tolerance,
+    *, num_components, restarts, max_iterations, side_by_side, sharding,
+):  # fmt: skip
+    """The best of all restarts, its number, and the final objective of each."""
+
+    def solve(V):
+        return palm.solve(J, V, alpha, beta, tolerance, max_iterations=max_iterations)
+
+    if V is None:
+        V = starts.start_directions(J, num_components, seed, restarts)
+    else:
+        V = jnp.asarray(V, J.dtype)[None]
+    results = jax.vmap(solve)(V) if side_by_side else jax.lax.map(solve, V)
+    last = jnp.maximum(results.iterations - 1, 0)[:, None]
+    reached = jnp.take_along_axis(results.objective, last, axis=1)[:, 0]
+    finals = jnp.where(results.iterations > 0, reached, results.initial_objective)
+    best = jnp.argmin(jnp.where(jnp.isnan(finals), jnp.inf, finals))
+    result = jax.tree.map(lambda x: x[best], results)
+    if sharding is not None:
+        result = result._replace(U=jax.lax.with_sharding_constraint(result.U, sharding))
+    return result, best, finals

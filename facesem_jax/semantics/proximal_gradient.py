@@ -1,9 +1,9 @@
-"""Proximal gradient steps and inertia as Optax gradient transformations.
+"""Proximal gradient steps as Optax gradient transformations, and the inertia of iPALM.
 
 ``optax.apply_updates(params, updates)`` after :func:`proximal_gradient` gives
-``prox(params - gradient / lipschitz)``; :func:`inertial` wraps it so that the step starts from the
-extrapolated point of iPALM. Alternating two such optimisers over two blocks of parameters, each
-with the Lipschitz constant of its own partial gradient, *is* PALM.
+``prox(params - gradient / lipschitz)``. Alternating such optimisers over blocks of parameters, each
+with the Lipschitz constant of its own partial gradient, *is* PALM; starting them from
+:func:`extrapolate` makes it iPALM.
 """
 
 from collections.abc import Callable
@@ -76,17 +76,15 @@ def proximal_gradient(prox: Prox) -> optax.GradientTransformationExtraArgs:
 
 
 class InertialState(NamedTuple):
-    """State of :func:`inertial`.
+    """What inertia remembers.
 
     Attributes:
       previous: The parameters before the last update.
       count: Updates since the start or the last restart; sets the extrapolation weight.
-      inner: The wrapped transformation's state.
     """
 
     previous: chex.ArrayTree
     count: chex.Array
-    inner: chex.ArrayTree
 
 
 def nesterov_weight(count: chex.Array) -> chex.Array:
@@ -98,7 +96,19 @@ def nesterov_weight(count: chex.Array) -> chex.Array:
 
 
 def extrapolate(params, state: InertialState, weight=nesterov_weight):
-    """The point ``y = x_k + weight (x_k - x_{k-1})`` where the gradient is to be taken."""
+    """The point ``y = x_k + weight (x_k - x_{k-1})`` that the next step starts from.
+
+    iPALM allows two extrapolation points (one for the gradient, one for the proximal centre);
+    here they are the same.
+
+    Args:
+      params: The current iterate, any pytree.
+      state: The iterate before it and the count.
+      weight: Extrapolation weight in [0, 1] as a function of the count.
+
+    Source:
+      Pock and Sabach (2016), algorithm iPALM with ``alpha_k = beta_k``.
+    """
     w = weight(state.count)
     return jax.tree.map(lambda x, p: x + w.astype(x.dtype) * (x - p), params, state.previous)
 
@@ -106,39 +116,3 @@ def extrapolate(params, state: InertialState, weight=nesterov_weight):
 def restart(state: InertialState) -> InertialState:
     """Forgets the momentum: the next step is the plain one from the current point."""
     return state._replace(count=jnp.zeros_like(state.count))
-
-
-def inertial(
-    inner: optax.GradientTransformationExtraArgs, weight=nesterov_weight
-) -> optax.GradientTransformationExtraArgs:
-    """Adds inertia: the wrapped step is taken from the extrapolated point.
-
-    The gradient handed to ``update`` must be that at ``extrapolate(params, state, weight)``;
-    ``params`` stays the current iterate. iPALM allows two extrapolation points (one for the
-    gradient, one for the proximal centre); here they are the same.
-
-    Args:
-      inner: A step such as :func:`proximal_gradient`.
-      weight: Extrapolation weight in [0, 1] as a function of the count.
-
-    Returns:
-      A transformation with :class:`InertialState`.
-
-    Source:
-      Pock and Sabach (2016), algorithm iPALM with ``alpha_k = beta_k``.
-    """
-    inner = optax.with_extra_args_support(inner)
-
-    def init(params):
-        return InertialState(params, jnp.zeros((), jnp.int32), inner.init(params))
-
-    def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise FacesemError("inertial needs params; call update(gradient, state, params, ...)")
-        start = extrapolate(params, state, weight)
-        updates, inner_state = inner.update(updates, state.inner, start, **extra_args)
-        landed = optax.apply_updates(start, updates)
-        updates = jax.tree.map(lambda new, x: new - x, landed, params)
-        return updates, InertialState(params, state.count + 1, inner_state)
-
-    return optax.GradientTransformationExtraArgs(init, update)

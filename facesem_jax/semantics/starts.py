@@ -4,23 +4,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from facesem_jax.semantics.projections import project_unit_sphere
 from facesem_jax.semantics.varimax import varimax_directions
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
-
-@jax.jit
-def least_squares_maps(J: Float[Array, "n d"], V: Float[Array, "d P"]) -> Float[Array, "n P"]:
-    """The maps that fit J best for given directions, ``J V (V^T V + eps I)^{-1}``.
-
-    Equal to ``J V`` for orthonormal V. The ridge of 1e-3 keeps nearly parallel directions from
-    asking for huge maps of opposite sign.
-    """
-    gram = _matmul(V.T, V) + 1e-3 * jnp.eye(V.shape[1], dtype=V.dtype)
-    return jnp.linalg.solve(gram, _matmul(J, V).T).T
 
 
 def perturbed_directions(
@@ -43,7 +32,8 @@ def pixel_directions(
     already.
 
     Args:
-      J: Scaled mean Jacobian (n, d).
+      J: Scaled mean Jacobian (n, d). Rows of zeros are never drawn, and leave the draws of the
+        others as they are.
       num_components: P.
       key: Seeds the draws.
 
@@ -54,14 +44,17 @@ def pixel_directions(
       Arthur and Vassilvitskii, "k-means++" (2007), with the squared sine as the distance.
     """
     energy = jnp.sum(J**2, axis=1)
+    # The largest of log weight plus Gumbel noise is a draw; each row's noise goes by its number
+    # among the rows that are not zero.
+    number = jnp.maximum(jnp.cumsum(energy > 0) - 1, 0)
 
-    def draw(carry, key):
-        distance = carry
+    def draw(distance, key):
         weights = energy * distance
         # Once every row lies on a drawn direction, fall back to drawing by energy alone.
         weights = jnp.where(jnp.sum(weights) > 0, weights, energy)
-        row = J[jax.random.categorical(key, jnp.log(weights))]
-        v = project_unit_sphere(row)
+        noise = jax.random.gumbel(key, energy.shape, energy.dtype)[number]
+        drawn = jnp.argmax(jnp.log(weights) + noise)
+        v = project_unit_sphere(jnp.take(J, drawn[None], axis=0)[0])
         squared_cosine = _matmul(J, v) ** 2 / jnp.where(energy > 0, energy, 1)
         return jnp.minimum(distance, jnp.maximum(1 - squared_cosine, 0)), v
 
@@ -69,20 +62,35 @@ def pixel_directions(
     return rows.T
 
 
+@partial(jax.jit, static_argnames=("num_components", "restarts"))
 def start_directions(
-    J: Float[Array, "n d"], num_components: int, seed: int, restart: int
-) -> Float[Array, "d P"]:
-    """The directions that restart number ``restart`` begins from.
+    J: Float[Array, "n d"], num_components: int, seed: int | Int[Array, ""], restarts: int
+) -> Float[Array, "restarts d P"]:
+    """The directions that the restarts begin from.
 
     Restart 0 is the varimax-rotated truncated SVD, every third one after it a perturbation of
-    that, and all others are drawn from pixel rows, each with its own key.
+    that, and all others are drawn from pixel rows, each with its own key: a restart does not
+    depend on how many there are.
+
+    Args:
+      J: Scaled mean Jacobian (n, d).
+      num_components: P.
+      seed: Seeds every start (the first one only beyond J's numerical rank).
+      restarts: Number of starts.
+
+    Returns:
+      Unit columns, per restart.
     """
-    key = jax.random.fold_in(jax.random.key(seed), restart)
-    if restart % 3:
-        return pixel_directions(J, num_components, key)
-    fill, noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), 0))
-    V = varimax_directions(J, num_components, fill)
-    if restart:
-        noise = jax.random.fold_in(noise, restart)
-        V = perturbed_directions(V, noise)
-    return V
+    root = jax.random.key(seed)
+    fill, noise = jax.random.split(jax.random.fold_in(root, 0))
+    first = varimax_directions(J, num_components, fill)
+    drawn = [r for r in range(restarts) if r % 3]
+    keys = [jax.random.fold_in(root, r) for r in drawn]
+    # All at once: a draw reads the whole of J.
+    draw = jax.vmap(partial(pixel_directions, J, num_components))
+    rows = dict(zip(drawn, draw(jnp.stack(keys)), strict=True)) if drawn else {}
+    turned = {
+        r: perturbed_directions(first, jax.random.fold_in(noise, r)) for r in range(3, restarts, 3)
+    }
+    starts = {0: first} | rows | turned
+    return jnp.stack([starts[r] for r in range(restarts)])

@@ -1,4 +1,7 @@
-"""Varimax rotation, and the varimax-rotated truncated SVD that starts the factorisation."""
+"""Varimax rotation, and the varimax-rotated truncated SVD that starts the factorisation.
+
+Both work under `jax.jit`: the numerical rank is a mask, not a shape.
+"""
 
 from functools import partial
 
@@ -26,7 +29,8 @@ def varimax(
     ``A^T (Lambda^3 - Lambda diag(mean Lambda^2))`` until the sum of its singular values settles.
 
     Args:
-      loadings: A, in any unit (n, k).
+      loadings: A, in any unit (n, k). Rows of zeros (masked or padding) are left out of n; columns
+        of zeros stay where they are.
       max_iterations: Most fixed-point iterations.
       tolerance: Relative growth of the sum of singular values at which to stop.
 
@@ -40,13 +44,20 @@ def varimax(
     # Fourth powers: without scaling, float32 underflows for loadings below about 1e-9.
     largest = jnp.max(jnp.abs(loadings))
     A = loadings / jnp.where(largest > 0, largest, 1)
+    rows = jnp.maximum(jnp.sum(jnp.any(A != 0, axis=1)), 1).astype(A.dtype)
+    empty = jnp.all(A == 0, axis=0)
 
     def step(carry):
         R, total, _, i = carry
         rotated = _matmul(A, R)
-        target = rotated**3 - rotated * jnp.mean(rotated**2, axis=0)
-        left, singular, right = jnp.linalg.svd(_matmul(A.T, target))
-        return _matmul(left, right), jnp.sum(singular), total, i + 1
+        target = rotated**3 - rotated * (jnp.sum(rotated**2, axis=0) / rows)
+        target = _matmul(A.T, target)
+        # The polar factor is arbitrary on the null space that columns of zeros leave; a block of
+        # its own, as large as the rest, keeps it the identity there.
+        fill = jnp.max(jnp.abs(target))
+        left, singular, right = jnp.linalg.svd(target + fill * jnp.diag(empty.astype(A.dtype)))
+        grown = jnp.sum(singular) - fill * jnp.sum(empty)
+        return _matmul(left, right), grown, total, i + 1
 
     def proceed(carry):
         _, total, before, i = carry
@@ -58,6 +69,7 @@ def varimax(
     return jnp.where(largest > 0, R, eye)
 
 
+@partial(jax.jit, static_argnames=("num_components",))
 def varimax_directions(
     J: Float[Array, "n d"], num_components: int, key: PRNGKeyArray
 ) -> Float[Array, "d P"]:
@@ -91,15 +103,14 @@ def varimax_directions(
     values, vectors = jnp.linalg.eigh(_matmul(J.T, J))
     values, vectors = values[::-1], vectors[:, ::-1]
     floor = d * jnp.finfo(J.dtype).eps * values[0]
-    rank = min(num_components, int(jnp.sum((values > floor) & (values > 0))))
-    V = vectors[:, :rank]
-    if rank:
-        V = _matmul(V, varimax(_matmul(J, V)))
-    if rank < num_components:
-        noise = jax.random.normal(key, (d, num_components - rank), J.dtype)
-        # QR keeps the span of its leading columns, so only the random ones are replaced.
-        Q, _ = jnp.linalg.qr(jnp.concatenate([V, noise], axis=1))
-        V = jnp.concatenate([V, Q[:, rank:]], axis=1)
+    rank = jnp.sum((values > floor) & (values > 0))
+    inside = jnp.arange(num_components) < rank
+    V = jnp.where(inside, vectors[:, :num_components], 0)
+    V = _matmul(V, varimax(_matmul(J, V)))
+    # QR keeps the span of its leading columns, so only the random ones are replaced.
+    noise = jax.random.normal(key, V.shape, J.dtype)
+    Q, _ = jnp.linalg.qr(jnp.where(inside, V, noise))
+    V = jnp.where(inside, V, Q)
     maps = _matmul(J, V)
     peak = jnp.take_along_axis(maps, jnp.argmax(jnp.abs(maps), axis=0)[None], axis=0)[0]
     V = V * jnp.where(peak < 0, -1, 1).astype(V.dtype)

@@ -1,9 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics import factorization
 from facesem_jax.semantics.factorization import factorize
 
 
@@ -54,6 +56,47 @@ def test_masked_rows_are_zero_and_change_nothing():
     U = np.asarray(masked.U)
     assert U.shape == (660, 8) and not np.any(np.delete(U, kept, axis=0))
     np.testing.assert_array_equal(U[kept], plain.U)
+
+
+def test_side_by_side_gives_what_one_after_the_other_gives():
+    J, _ = _planted()
+    with jax.enable_x64(True):
+        J = np.asarray(J, np.float64)
+        first, second = (
+            factorize(J, 8, restarts=4, tolerance=1e-5, side_by_side=b) for b in (False, True)
+        )
+    assert (first.restart, first.iterations) == (second.restart, second.iterations)
+    np.testing.assert_allclose(first.restart_objectives, second.restart_objectives, rtol=1e-9)
+    np.testing.assert_allclose(first.U, second.U, atol=1e-8)
+    np.testing.assert_allclose(first.V, second.V, atol=1e-8)
+
+
+def test_a_restart_does_not_depend_on_the_others():
+    J, _ = _planted()
+    three, two = (factorize(J, 8, restarts=r, seed=5).restart_objectives for r in (3, 2))
+    np.testing.assert_allclose(three[:2], two, rtol=1e-5)
+
+
+def test_the_whole_of_it_is_one_program_without_transfers():
+    J, _ = _planted()
+    J = jax.device_put(J)
+    arguments = {"num_components": 4, "restarts": 3, "max_iterations": 20}
+    arguments |= {"side_by_side": False, "sharding": None}
+    scalars = [jnp.asarray(x) for x in (0, 0.02, 0.01, 1e-4)]
+    factorization._solve_all(J, None, *scalars, **arguments)
+    with jax.transfer_guard("disallow"):
+        result, best, finals = factorization._solve_all(J, None, *scalars, **arguments)
+    assert finals.shape == (3,) and int(best) == np.argmin(finals)
+    assert result.U.shape == (600, 4)
+
+
+def test_other_weights_and_seeds_need_no_new_compilation():
+    J, _ = _planted()
+    factorize(J, 5, alpha=0.02, beta=0.01, seed=0, restarts=2)
+    before = factorization._solve_all._cache_size()
+    factorize(J, 5, alpha=0.3, beta=0.0, seed=4, restarts=2, tolerance=1e-3)
+    factorize(J, 5, alpha=np.float64(0.1), beta=1, seed=9, restarts=2)
+    assert factorization._solve_all._cache_size() == before
 
 
 def test_stops_at_the_iteration_limit_and_says_so():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from facesem_jax.semantics import palm, starts
+from facesem_jax.semantics import objective, palm
 
 
 def _problem(seed=0, n=80, d=12, components=5, dtype=np.float32):
@@ -18,62 +18,15 @@ def _problem(seed=0, n=80, d=12, components=5, dtype=np.float32):
 
 
 def _solve(J, V, alpha, beta, tolerance=1e-5, **kwargs):
-    J, V = jnp.asarray(J), jnp.asarray(V)
-    return palm.solve(J, starts.least_squares_maps(J, V), V, alpha, beta, tolerance, **kwargs)
-
-
-def test_objective_matches_its_formula():
-    J, U, V, _ = _problem(dtype=np.float64)
-    alpha, beta = 0.3, 0.7
-    expected = ((J - U @ V.T) ** 2).sum() + alpha * np.abs(U).sum()
-    for i in range(5):
-        for j in range(5):
-            expected += beta * (V[:, i] @ V[:, j]) ** 2 if i != j else 0
-    with jax.enable_x64(True):
-        found = float(palm.objective(*map(jnp.asarray, (J, U, V)), alpha, beta))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_partial_gradients_match_automatic_differentiation():
-    J, U, V, _ = _problem(dtype=np.float64)
-    beta = 0.7
-    with jax.enable_x64(True):
-        J, U, V = map(jnp.asarray, (J, U, V))
-        auto_u, auto_v = jax.grad(lambda u, v: palm.objective(J, u, v, 0.0, beta), (0, 1))(U, V)
-        ours_u = palm._gradient_maps(U, J @ V, V.T @ V)
-        ours_v = [palm._gradient_column(p, V[:, p], V.T, J.T @ U, U.T @ U, beta) for p in range(5)]
-        np.testing.assert_allclose(ours_u, auto_u, atol=1e-10)
-        np.testing.assert_allclose(np.stack(ours_v, axis=1), auto_v, atol=1e-10)
-
-
-def test_lipschitz_constants_bound_the_hessians_of_their_blocks():
-    J, U, V, _ = _problem(dtype=np.float64)
-    beta = 2.0
-    with jax.enable_x64(True):
-        J, U, V = map(jnp.asarray, (J, U, V))
-        row = jax.hessian(lambda u: palm.objective(J[:1], u, V, 0.0, 0.0))(U[:1])[0, :, 0, :]
-        top = np.linalg.eigvalsh(np.asarray(row))[-1]
-        assert top <= float(palm._lipschitz_maps(V.T @ V)) <= top * 1.001
-
-        # The diagonal of the Gram matrix is not in the objective: a quadratic in each column.
-        @jax.jit
-        def hessian(p):
-            def of_column(v):
-                return palm.objective(J, U, V.at[:, p].set(v), 0.0, beta)
-
-            return jax.hessian(of_column)(V[:, p])
-
-        for p in range(5):
-            top = np.linalg.eigvalsh(np.asarray(hessian(p)))[-1]
-            bound = float(palm._lipschitz_column(p, V.T @ V, U.T @ U, beta))
-            assert top <= bound <= 2 * top
+    return palm.solve(jnp.asarray(J), jnp.asarray(V), alpha, beta, tolerance, **kwargs)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 20.0])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_objective_never_rises_in_float32(beta, seed):
+@pytest.mark.parametrize("blocks", [1, 2, 8])
+def test_objective_never_rises_in_float32(beta, seed, blocks):
     J, _, _, V = _problem(seed)
-    result = _solve(J, V, 0.3, beta, tolerance=0.0, max_iterations=400)
+    result = _solve(J, V, 0.3, beta, tolerance=0.0, max_iterations=400, blocks=blocks)
     values = np.asarray(result.objective)[: int(result.iterations)]
     assert values.dtype == np.float32 and values.size > 20
     assert values[0] <= result.initial_objective
@@ -83,7 +36,9 @@ def test_objective_never_rises_in_float32(beta, seed):
     with jax.enable_x64(True):
         factors = (jnp.asarray(np.asarray(x, np.float64)) for x in (J, result.U, result.V))
         np.testing.assert_allclose(
-            float(palm.objective(*factors, float(np.float32(0.3)), beta)), values[-1], rtol=1e-5
+            float(objective.objective(*factors, float(np.float32(0.3)), beta)),
+            values[-1],
+            rtol=1e-5,
         )
 
 
@@ -144,7 +99,7 @@ def test_without_redundancy_term_it_is_as_good_as_plain_dictionary_learning():
 def test_the_redundancy_weight_separates_directions():
     J, _, _, V = _problem()
     loose, tight = (
-        float(palm.redundancy(_solve(J, V, 0.1, b, max_iterations=400).V)) for b in (0.0, 50.0)
+        float(objective.redundancy(_solve(J, V, 0.1, b, max_iterations=400).V)) for b in (0.0, 50.0)
     )
     assert tight < 0.1 * loose
 
@@ -162,3 +117,71 @@ def test_dtype_follows_the_jacobian():
     with jax.enable_x64(True):
         result = _solve(J, V, 0.3, 0.1, max_iterations=5)
     assert result.U.dtype == result.V.dtype == result.objective.dtype == np.float64
+
+
+def _lasso_value(J, U, V, alpha):
+    return ((J - U @ V.T) ** 2).sum() + alpha * np.abs(U).sum()
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+def test_sweeps_over_the_maps_descend_to_the_exact_sparse_codes(blocks):
+    # P = 5 in two blocks: the second overlaps the first.
+    J, _, _, V = _problem(dtype=np.float64)
+    alpha, values = 0.3, []
+    with jax.enable_x64(True):
+        U, VJ, gram = jnp.zeros((5, J.shape[0])), jnp.asarray(V.T @ J.T), jnp.asarray(V.T @ V)
+        for _ in range(400):
+            U = palm.sweep_maps(U, VJ, gram, jnp.asarray(alpha), blocks=blocks)
+            values.append(_lasso_value(J, np.asarray(U).T, V, alpha))
+    assert np.all(np.diff(values) <= 1e-10)
+    np.testing.assert_allclose(np.asarray(U).T, _reference_lasso(J, V, alpha), atol=1e-6)
+
+
+def test_one_block_per_column_minimises_each_column_exactly():
+    J, U, V, _ = _problem(dtype=np.float64)
+    alpha, expected = 0.3, U.copy()
+    for p in range(5):
+        residual = J - expected @ V.T + np.outer(expected[:, p], V[:, p])
+        code = residual @ V[:, p]
+        expected[:, p] = np.sign(code) * np.maximum(np.abs(code) - alpha / 2, 0)
+    with jax.enable_x64(True):
+        swept = palm.sweep_maps(
+            *map(jnp.asarray, (U.T, V.T @ J.T, V.T @ V, alpha)), blocks=5
+        )  # The constant's margin of 1e-5 leaves that much of the step.
+    np.testing.assert_allclose(np.asarray(swept).T, expected, atol=1e-4)
+
+
+def test_a_sweep_over_the_directions_minimises_each_exactly_without_redundancy_term():
+    J, U, _, V = _problem(dtype=np.float64)
+    expected = V.copy()
+    for p in range(5):
+        residual = J - U @ expected.T + np.outer(U[:, p], expected[:, p])
+        atom = residual.T @ U[:, p]
+        expected[:, p] = atom / np.linalg.norm(atom)
+    with jax.enable_x64(True):
+        swept = palm.sweep_directions(*map(jnp.asarray, (V.T, U.T @ J, U.T @ U, 0.0)))
+    np.testing.assert_allclose(np.asarray(swept).T, expected, atol=1e-4)
+
+
+def test_a_batch_gives_what_each_start_gives_alone_and_the_finished_ones_stay():
+    with jax.enable_x64(True):
+        J, *_ = _problem(dtype=np.float64)
+        V = jnp.asarray(np.stack([_problem(s, dtype=np.float64)[3] for s in range(4)]))
+
+        def solve(V):
+            return palm.solve(jnp.asarray(J), V, 0.3, 0.2, 1e-6, max_iterations=600)
+
+        together = jax.vmap(solve)(V)
+        assert len(set(np.asarray(together.iterations).tolist())) > 1
+        for s in range(4):
+            alone = solve(V[s])
+            mine = jax.tree.map(lambda x, s=s: x[s], together)
+            assert mine.iterations == alone.iterations and mine.stalled == alone.stalled
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), mine, alone)
+
+
+def test_iterations_stop_at_the_limit_also_between_checks():
+    J, _, _, V = _problem()
+    result = _solve(J, V, 0.3, 0.1, tolerance=0.0, max_iterations=7)
+    assert int(result.iterations) == 7 and np.all(np.isfinite(result.objective))
+    assert result.objective.shape == (7,)

@@ -53,6 +53,15 @@ def test_scale_does_not_matter_and_zero_gives_the_identity():
     np.testing.assert_array_equal(varimax(jnp.zeros((5, 3))), np.eye(3))
 
 
+def test_rows_and_columns_of_zeros_change_nothing():
+    simple, rotation = _block_loadings()
+    A = np.zeros((90, 6), np.float32)
+    A[10:70, :4] = simple @ rotation
+    R = np.asarray(varimax(jnp.asarray(A)))
+    np.testing.assert_allclose(R[:4, :4], varimax(jnp.asarray(A[10:70, :4])), atol=1e-4)
+    np.testing.assert_allclose(R[:, 4:], np.eye(6)[:, 4:], atol=1e-5)
+
+
 @pytest.mark.parametrize("num_components", [3, 6, 10])
 def test_directions_are_orthonormal_also_beyond_the_rank(num_components):
     rng = np.random.default_rng(0)
