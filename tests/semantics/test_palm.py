@@ -130,8 +130,9 @@ def test_sweeps_over_the_maps_descend_to_the_exact_sparse_codes(blocks):
     alpha, values = 0.3, []
     with jax.enable_x64(True):
         U, VJ, gram = jnp.zeros((5, J.shape[0])), jnp.asarray(V.T @ J.T), jnp.asarray(V.T @ V)
+        sweep = jax.jit(lambda U: palm.sweep_maps(U, VJ, gram, jnp.asarray(alpha), blocks=blocks))
         for _ in range(400):
-            U = palm.sweep_maps(U, VJ, gram, jnp.asarray(alpha), blocks=blocks)
+            U = sweep(U)
             values.append(_lasso_value(J, np.asarray(U).T, V, alpha))
     assert np.all(np.diff(values) <= 1e-10)
     np.testing.assert_allclose(np.asarray(U).T, _reference_lasso(J, V, alpha), atol=1e-6)
