@@ -6,14 +6,14 @@ Writes a checkpoint in rosinality's layout into a temporary directory and conver
 of its own, as the command line does. Needs PyTorch.
 """
 
+import contextlib
 import pathlib
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 
-import torch
+from benchmarks import memory
+from benchmarks.tables import gib, number, paragraphs
 
 # Config f: channels from 4x4 to 1024x1024.
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)
@@ -22,6 +22,8 @@ W_DIM, MAPPING = 512, 8
 
 def checkpoint() -> dict:
     """``g_ema`` with random weights, about 30 M parameters."""
+    import torch
+
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     kernel = torch.outer(taps, taps) / 16
     state = {"input.input": torch.randn(1, CHANNELS[0], 4, 4)}
@@ -56,20 +58,43 @@ def checkpoint() -> dict:
     return {"g_ema": state, "latent_avg": torch.zeros(W_DIM)}
 
 
-def main() -> None:
-    """Prints seconds and the peak resident size."""
+def convert(source: str, target: str) -> dict:
+    """What the command line does; run in a process of its own."""
+    from convert import torch_to_flax
+
+    options = torch_to_flax.Options(pathlib.Path(source), pathlib.Path(target))
+    begin = time.perf_counter()
+    # Not to the standard output, on which the measured process answers.
+    with contextlib.redirect_stdout(sys.stderr):
+        torch_to_flax.main(options)
+    return {"seconds": time.perf_counter() - begin}
+
+
+def run(quick: bool = False) -> dict:
+    """Seconds and the peak resident size; ``quick`` changes nothing."""
+    del quick
+    try:
+        import torch
+    except ImportError:
+        return {"skipped": "PyTorch is not installed: it writes the file that is converted."}
     with tempfile.TemporaryDirectory() as directory:
         source = pathlib.Path(directory) / "stylegan2-config-f.pt"
         torch.save(checkpoint(), source)
-        print(f"{source.stat().st_size / 2**20:.0f} MiB in rosinality's layout")
-        began = time.monotonic()
-        command = [sys.executable, "-m", "convert.torch_to_flax", source, f"{directory}/out"]
-        subprocess.run(command, check=True)
-        seconds = time.monotonic() - began
-        # Kilobytes on Linux, of the largest child.
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        print(f"converted in {seconds:.1f} s, at most {peak:.2f} GiB resident")
+        done = memory.in_child("benchmarks.conversion:convert", str(source), f"{directory}/out")
+        return done | {"file_bytes": source.stat().st_size}
+
+
+def markdown(data: dict) -> str:
+    """The section."""
+    if "skipped" in data:
+        return paragraphs("## Conversion", data["skipped"])
+    return paragraphs(
+        "## Conversion",
+        f"A StyleGAN2 of config f at 1024x1024 with random weights, {gib(data['file_bytes'])} GiB "
+        f"in rosinality's layout, is converted in {number(data['seconds'])} s (start of the "
+        f"process not counted) and holds at most {gib(data['peak_bytes'])} GiB.",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print(markdown(run()))

@@ -6,13 +6,13 @@ Depth and pictures are the bundled decomposer's on bundled faces; every yaw is s
 of paired rounds on an otherwise idle machine.
 """
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import facesem_jax
+from benchmarks.tables import paragraphs, table, with_spread
+from benchmarks.timing import interleaved, spread
 from facesem_jax.decomposer.warp import METHODS, apply_warp, canonical_warp
 
 BATCH = 16
@@ -20,7 +20,8 @@ ROUNDS = 9
 YAWS = (0, 10, 20, 30, 45, 60)
 
 
-def main() -> None:
+def run(quick: bool = False) -> dict:
+    """Images per second of both warps, and the difference of their pictures by yaw."""
     generator = facesem_jax.load_generator("digiface64")
     decomposer = facesem_jax.load_decomposer("digiface64")
     config = decomposer.config
@@ -38,35 +39,53 @@ def main() -> None:
 
     forward = {m: jax.jit(lambda d, v, m=m: draw(d, v, m)) for m in METHODS}
     gradient = {m: jax.jit(jax.grad(lambda d, v, m=m: loss(d, v, m), (0, 1))) for m in METHODS}
+    calls = {
+        f"{kind}/{m}": lambda f=functions[m]: f(parts.depth, parts.view)
+        for kind, functions in (("forward", forward), ("with gradient", gradient))
+        for m in METHODS
+    }
+    seconds = interleaved(calls, 3 if quick else ROUNDS)
+    rates = {name: spread([BATCH / s for s in taken]) for name, taken in seconds.items()}
 
-    times = {(kind, m): [] for kind in ("forward", "gradient") for m in METHODS}
-    view = parts.view
-    for turn in range(ROUNDS + 1):
-        for kind, functions in (("forward", forward), ("gradient", gradient)):
-            for m in METHODS:
-                begin = time.perf_counter()
-                jax.block_until_ready(functions[m](parts.depth, view))
-                if turn:  # The first round compiles.
-                    times[kind, m].append(time.perf_counter() - begin)
-    print(f"images per second, batch {BATCH}, {config.image_size} pixels, {jax.devices()[0]}")
-    for (kind, m), seconds in times.items():
-        rate = BATCH / np.median(seconds)
-        low, high = BATCH / np.max(seconds), BATCH / np.min(seconds)
-        print(f"  {kind:9s} {m:12s} {rate:8.0f}  ({low:.0f} to {high:.0f})")
-
-    print("difference of the drawn pixels (images in [-1, 1]), where both see the face")
-    print("  yaw   mean |difference|   share above 0.1   pixels that one of them misses")
+    differences = []
     for yaw in YAWS:
-        turned = jnp.zeros_like(view).at[:, 1].set(np.radians(yaw))
+        turned = jnp.zeros_like(parts.view).at[:, 1].set(np.radians(yaw))
         (a, seen_a), (b, seen_b) = (forward[m](parts.depth, turned) for m in METHODS)
         both = np.asarray(seen_a & seen_b)
         difference = np.abs(np.asarray(a - b)).max(axis=-1)[both]
-        missed = np.mean(np.asarray(seen_a != seen_b))
-        print(
-            f"  {yaw:3d}   {difference.mean():17.5f}   {np.mean(difference > 0.1):15.2%}"
-            f"   {missed:.2%}"
+        differences.append(
+            {
+                "yaw": yaw,
+                "mean": float(difference.mean()),
+                "above": float(np.mean(difference > 0.1)),
+                "missed": float(np.mean(np.asarray(seen_a != seen_b))),
+            }
         )
+    size = config.image_size
+    return {"batch": BATCH, "pixels": size, "rates": rates, "differences": differences}
+
+
+def markdown(data: dict) -> str:
+    """The section."""
+    kinds = list(dict.fromkeys(name.split("/")[0] for name in data["rates"]))
+    return paragraphs(
+        "## Warps",
+        f"The two searches for the visible surface on the bundled decomposer's faces, "
+        f"{data['pixels']} pixels, batches of {data['batch']}.",
+        table(
+            ["images per second", *(m.replace("_", " ") for m in METHODS)],
+            [[k, *(with_spread(data["rates"][f"{k}/{m}"]) for m in METHODS)] for k in kinds],
+        ),
+        "How far the drawn pictures differ (images in [-1, 1]) where both see the face:",
+        table(
+            ["yaw", "mean difference", "share above 0.1", "pixels that one of them misses"],
+            [
+                [f"{d['yaw']}°", f"{d['mean']:.4f}", f"{d['above']:.2%}", f"{d['missed']:.2%}"]
+                for d in data["differences"]
+            ],
+        ),
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print(markdown(run()))

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import facesem_jax
 from experiments.localized_options import crop_of_pair
-from experiments.localized_stages import call_on, images_at_once, in_batches, silent, synthesize
+from experiments.localized_stages import call, images_at_once, in_batches, silent, synthesize
 from experiments.output_files import check_outputs, write_files
 from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.checkpoint import checkpoint_digest
@@ -181,10 +181,10 @@ def read_latents(path: pathlib.Path, generator) -> Float[np.ndarray, "n *l d"]:
     return w
 
 
-def at_once(call, f, ws: Float[np.ndarray, "n *l d"]) -> np.ndarray:
-    """``call(f, ws)``, in batches only where the images of all do not fit the memory."""
+def at_once(compute, f, ws: Float[np.ndarray, "n *l d"]) -> np.ndarray:
+    """``compute(f, ws)``, in batches only where the images of all do not fit the memory."""
     batch = min(len(ws), images_at_once(f))
-    return in_batches(f, ws, silent, "", call=call, batch=batch)
+    return in_batches(f, ws, silent, "", call=compute, batch=batch)
 
 
 def drawn_images(generator, ws: Float[np.ndarray, "n *l d"]) -> Float[np.ndarray, "n h w 3"]:
@@ -223,7 +223,7 @@ def measured_changes(options: Options, generator, before, after) -> dict[str, fl
     decomposer = facesem_jax.load_decomposer(options.decomposer)
     crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
     f = environment_semantics(generator, decomposer, crop, size=decomposer.config.image_size)
-    values = at_once(call_on, f, np.concatenate([before, after]))
+    values = at_once(call, f, np.concatenate([before, after]))
     change = (values[len(before) :] - values[: len(before)]).mean(axis=0)
     return dict(zip(f.names, map(float, change), strict=True))
 

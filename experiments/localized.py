@@ -21,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import facesem_jax
 from experiments import localized_stages as stages
 from experiments.decomposition import decompose_faces
+from experiments.devices import only_first_process
+from experiments.jacobian_stage import JacobianSettings, jacobian_stage
 from experiments.localized_options import Options, crop_of_pair
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
@@ -40,6 +42,7 @@ from facesem_jax.semantics.relations import (
 )
 from facesem_jax.semantics.scaling import block_scale, scale_jacobian
 from facesem_jax.semantics.semantic_function import environment_semantics, local_semantics
+from facesem_jax.semantics.subspace import principal_subspace
 
 FILES = ("components.npz", "metrics.json", "report.html")
 
@@ -133,7 +136,8 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     decomposer = facesem_jax.load_decomposer(options.decomposer)
     crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
     size, w_dim = decomposer.config.image_size, generator.config.w_dim
-    check_settings((size * size * 4, w_dim), options.components, options.alpha, options.beta)
+    tangents = w_dim if options.subspace is None else min(options.subspace, w_dim)
+    check_settings((size * size * 4, tangents), options.components, options.alpha, options.beta)
     local = local_semantics(generator, decomposer, crop, size=size)
     environment = environment_semantics(generator, decomposer, crop, size=size)
     watch.lap("load")
@@ -166,7 +170,19 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     )
     watch.lap("pose and light")
 
-    jacobian, cost = stages.jacobian_stage(local, w["jacobian"], options.chunk_size, track)
+    kept = None
+    if options.subspace is not None:
+        kept = principal_subspace(jnp.asarray(w["regression"]), options.subspace)
+    settings = JacobianSettings(
+        options.chunk_size,
+        None if kept is None else np.asarray(kept.basis),
+        options.synthesis_resolution,
+        options.products,
+        options.devices.make_mesh(),
+        options.resume,
+        options.save_jacobians,
+    )
+    jacobian, cost = jacobian_stage(local, w["jacobian"], settings, track)
     watch.lap("jacobian")
 
     scale = block_scale(jnp.asarray(jacobian))
@@ -178,6 +194,9 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
             f"alpha {alpha:g} leaves no component: every map is zero. Choose a smaller one (0.02 "
             "is the default), or give --target-sparsity."
         )
+    variance = component_numbers.explained_variance(J, arranged.U, arranged.V)
+    if kept is not None:  # From the basis's coefficients to directions in W.
+        arranged = arranged._replace(V=jnp.dot(kept.basis, arranged.V, precision="highest"))
     watch.lap("factorisation")
 
     table, spreads = stages.component_stage(
@@ -196,7 +215,10 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
         "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
         "jacobian": cost,
-        "explained_variance": component_numbers.explained_variance(J, arranged.U, arranged.V),
+        "subspace": None
+        if kept is None
+        else {"dimension": options.subspace, "variance_share": float(kept.share)},
+        "explained_variance": variance,
         "sparsity": component_numbers.sparsity(arranged.U, unmasked),
         "max_abs_cosine": component_numbers.max_abs_cosine(arranged.V, arranged.live),
         "live_components": int(np.sum(arranged.live)),
@@ -227,6 +249,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "scale": np.asarray(scale),
         "objective": solved.objective,
         "labels": np.array(table.labels),
+        **({} if kept is None else {"basis": np.asarray(kept.basis)}),
     } | {f"environment/{name}": v[k] for k, name in enumerate(environment.names)}
     return results, arrays
 
@@ -245,15 +268,21 @@ def _versions() -> dict[str, str]:
 def main(options: Options) -> None:
     """Runs the job and writes its files, all or none."""
     options = options.checked()
-    with OutputDirectory(options.output, FILES) as output:
+    options.devices.join()
+    with only_first_process(OutputDirectory(options.output, FILES)) as output:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        shown = output is not None
+        with Progress(
+            *columns, TimeElapsedColumn(), console=console, disable=not shown
+        ) as progress:
 
             def track(iterable, name, total):
                 return progress.track(iterable, total=total, description=name)
 
             results, arrays = run(options, track)
+            if output is None:
+                return
             begin = time.perf_counter()
             np.savez_compressed(output / "components.npz", **arrays)
             (output / "report.html").write_text(render_report(results), encoding="utf-8")

@@ -2,11 +2,14 @@
 
 import dataclasses
 import pathlib
+from typing import Annotated, Literal
 
+import tyro
+
+from experiments.devices import DeviceOptions, refuse_sharing
 from facesem_jax.decomposer.crop import CropBox, parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import load_crop
-from facesem_jax.semantics.jacobian import DEFAULT_CHUNK_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,20 @@ class Options:
       exact_samples: Faces over which exact pose and light gradients are averaged.
       strip_faces: Faces per manipulation strip.
       truncation_psi: Truncation of w, 1 for none (a pure number).
-      chunk_size: Tangents pushed through the networks at once (memory against speed).
+      chunk_size: Tangents pushed through the networks at once (memory against speed). Default: 8
+        on a CPU, up to 128 on an accelerator, fewer if its memory is small.
+      subspace: Take Jacobians along so many leading principal components of W only, at that share
+        of the cost; the share of W's variance that they keep is reported. Default: all of W.
+      synthesis_resolution: Stop synthesis at this resolution for the Jacobians (StyleGAN2 only):
+        cheaper for generators far larger than the decomposer's images, and an approximation whose
+        error is measured and reported. Default: exact.
+      products: Precision of the tangents' products. bfloat16 is for TPUs and GPUs, whose matrix
+        units it feeds; its error (some 0.4 %) is measured and reported.
+      resume: Directory for checkpoints of the Jacobians, at most a minute of work apart: a killed
+        run, started again with the same options, goes on from there. Remove it afterwards.
+      save_jacobians: A .npy file for every single Jacobian, (samples, 64, 64, 4, w_dim) in
+        float32, written as they come. 8 MiB each at w_dim 128.
+      devices: Where to compute.
       seed: Seeds every random choice.
       output: Directory for the results; earlier results there are replaced.
       quick: A run of under 90 seconds: fewer samples, restarts and strips.
@@ -51,7 +67,15 @@ class Options:
     exact_samples: int = 128
     strip_faces: int = 5
     truncation_psi: float = 1.0
-    chunk_size: int = DEFAULT_CHUNK_SIZE
+    chunk_size: int | None = None
+    subspace: int | None = None
+    synthesis_resolution: int | None = None
+    products: Literal["float32", "bfloat16"] = "float32"
+    resume: pathlib.Path | None = None
+    save_jacobians: pathlib.Path | None = None
+    devices: Annotated[DeviceOptions, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=DeviceOptions
+    )
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/localized")
     quick: bool = False
@@ -70,9 +94,10 @@ class Options:
             "exact_samples": 1,
             "strip_faces": 1,
             "chunk_size": 1,
+            "subspace": 1,
         }
         for name, low in least.items():
-            if getattr(self, name) < low:
+            if getattr(self, name) is not None and getattr(self, name) < low:
                 raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
         for name in ("target_sparsity", "target_explained_variance"):
             target = getattr(self, name)
@@ -82,6 +107,9 @@ class Options:
             raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
         if self.target_sparsity is not None and self.target_explained_variance is not None:
             raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
+        for name in ("resume", "save_jacobians"):
+            if getattr(self, name) is not None:
+                refuse_sharing(getattr(self, name), self.output, f"--{name.replace('_', '-')}")
         if not self.quick:
             return self
         return dataclasses.replace(

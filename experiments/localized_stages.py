@@ -1,6 +1,5 @@
 """The stages of `experiments.localized`: each takes models and latents, and gives arrays."""
 
-import time
 from collections.abc import Callable, Iterable
 
 import jax
@@ -16,7 +15,6 @@ from facesem_jax.semantics.environment import (
     regression_directions,
     stream_exact_directions,
 )
-from facesem_jax.semantics.moments import finalise, stream_jacobian_moments
 from facesem_jax.semantics.regions import Atlas, unique_labels
 from facesem_jax.semantics.scaling import maps_from_matrix
 from facesem_jax.semantics.semantic_function import (
@@ -32,8 +30,8 @@ _ANGLES = ("pitch", "yaw", "roll")
 
 
 @jax.jit
-def call_on(f, x):
-    """``f(x)``, compiled."""
+def call(f, x):
+    """A pytree function of one argument, jitted."""
     return f(x)
 
 
@@ -61,7 +59,7 @@ def images_at_once(f) -> int:
 
 
 def in_batches(
-    f, xs, track: Track, name: str, *, call=call_on, batch: int | None = None
+    f, xs, track: Track, name: str, *, call=call, batch: int | None = None
 ) -> np.ndarray:
     """``call(f, xs)`` in batches of one size, so that it is compiled once.
 
@@ -169,75 +167,6 @@ def environment_strips(
         Strip(name, ENVIRONMENT_UNITS[name], amounts[k], images[k], measured[k])
         for k, name in enumerate(f.names)
     ]
-
-
-def jacobian_stage(
-    f: LocalSemantics, ws: Float[np.ndarray, "n d"], chunk_size: int, track: Track
-) -> tuple[Float[np.ndarray, "h w 4 d"], dict[str, float]]:
-    """The mean Jacobian, streamed, and what it cost beside forward passes.
-
-    Args:
-      f: The pixel-level semantics.
-      ws: Latents, all of them differentiated.
-      chunk_size: Tangents pushed at once.
-      track: Progress.
-
-    Returns:
-      The mean Jacobian (raw units per unit of w); and the seconds per sample, the seconds of a
-      forward pass per image at the best batch size, and their ratio over w_dim.
-    """
-    w_dim = ws.shape[1]
-    batch = min(4, ws.shape[0])
-    started, seconds = None, []
-    steps = stream_jacobian_moments(f, jnp.asarray(ws), chunk_size=chunk_size, batch_size=batch)
-    for step in track(steps, "exact Jacobians", -(-ws.shape[0] // batch)):
-        jax.block_until_ready(step.moments.mean)
-        now = time.perf_counter()
-        if started is not None:  # The first step compiles.
-            seconds.append(now - started)
-        started, last = now, step
-    # The second step compiles too (its state comes from the first), the last one may be short.
-    seconds = seconds[1:] if ws.shape[0] % batch == 0 else seconds[1:-1]
-    if not seconds:
-        seconds = [_time_one_step(f, ws[:batch], chunk_size)]
-    per_sample = float(np.median(seconds)) / batch
-    forward = forward_seconds(f, ws)
-    cost = {
-        "samples": int(ws.shape[0]),
-        "seconds_per_sample": per_sample,
-        "forward_seconds": forward,
-        "cost_ratio": per_sample / (w_dim * forward),
-        "chunk_size": chunk_size,
-    }
-    return np.asarray(finalise(last.moments).mean), cost
-
-
-def _time_one_step(f, ws, chunk_size) -> float:
-    """Seconds of a step over ``ws``, compiled before."""
-    ws = jnp.concatenate([jnp.asarray(ws)] * 3)
-    steps = stream_jacobian_moments(f, ws, chunk_size=chunk_size, batch_size=len(ws) // 3)
-    begin = 0.0
-    for step in steps:
-        jax.block_until_ready(step.moments.mean)
-        taken, begin = time.perf_counter() - begin, time.perf_counter()
-    return taken
-
-
-def forward_seconds(
-    f: LocalSemantics, ws: Float[np.ndarray, "n d"], batches: tuple[int, ...] = (8, 16, 32)
-) -> float:
-    """Seconds of one forward pass per image, at the best of a few batch sizes (median of 5)."""
-    best = float("inf")
-    for batch in sorted({min(batch, images_at_once(f)) for batch in batches}):
-        x = jnp.asarray(np.resize(ws, (batch, ws.shape[1])))
-        jax.block_until_ready(call_on(f, x))
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            jax.block_until_ready(call_on(f, x))
-            times.append(time.perf_counter() - begin)
-        best = min(best, float(np.median(times)) / batch)
-    return best
 
 
 def component_stage(

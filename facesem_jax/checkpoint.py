@@ -90,7 +90,7 @@ def save_module(
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / WEIGHTS, arrays)
-        content["files"] = _digests(partial / WEIGHTS)
+        content["files"] = file_digests(partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
         partial.chmod(0o755)
         os.replace(partial, directory)
@@ -99,27 +99,31 @@ def save_module(
         raise
 
 
-def _digests(weights: pathlib.Path) -> dict[str, str]:
+def file_digests(root: pathlib.Path) -> dict[str, str]:
     """SHA-256 of every file below a directory, by its relative path."""
     return {
-        str(path.relative_to(weights)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(weights.rglob("*"))
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
         if path.is_file()
     }
 
 
-def _check_files(directory: pathlib.Path, digests: dict[str, str]) -> None:
-    """Raises unless the files are the ones that were written.
+def damaged_file(root: pathlib.Path, digests: dict[str, str]) -> str | None:
+    """What is wrong with files that were written, in words, or ``None`` if nothing is.
 
-    Orbax reports a damaged file late, from another thread, and in many words.
+    To be asked before Orbax reads them: it reports a damaged file late, from another thread, and
+    in many words.
+
+    Args:
+      root: The directory.
+      digests: From `file_digests`, when they were written.
     """
-    found = _digests(directory / WEIGHTS)
+    found = file_digests(root)
     for name, digest in digests.items():
         if found.get(name) != digest:
             what = "damaged (its SHA-256 differs)" if name in found else "missing"
-            raise FacesemError(
-                f"{directory / WEIGHTS / name} is {what}; convert or download it again."
-            )
+            return f"{root / name} is {what}"
+    return None
 
 
 def _read_content(directory: pathlib.Path) -> dict:
@@ -202,7 +206,9 @@ def load_module(
 
     directory = pathlib.Path(directory).absolute()
     content = _read_content(directory)
-    _check_files(directory, content["files"])
+    damage = damaged_file(directory / WEIGHTS, content["files"])
+    if damage is not None:
+        raise FacesemError(f"{damage}; convert or download it again.")
     try:
         config = config_from_dict(config_type, content["config"])
         graph, abstract, expected = _abstract(build, config)
@@ -217,11 +223,8 @@ def load_module(
         with ocp.StandardCheckpointer() as checkpointer:
             stored = checkpointer.metadata(directory / WEIGHTS).item_metadata.tree
             _compare(directory, stored, expected)
-            sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            target = {
-                name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=sharding)
-                for name, leaf in expected.items()
-            }
+            # In NumPy: every process of several reads for itself, and nothing is bound to a device.
+            target = {name: np.zeros(leaf.shape, np.float32) for name, leaf in expected.items()}
             arrays = checkpointer.restore(directory / WEIGHTS, target)
     except FacesemError:
         raise
@@ -233,10 +236,9 @@ def load_module(
             "convert or download the checkpoint again."
         ) from error
     for name, array in arrays.items():
-        # In NumPy: a jitted test would be compiled once per shape.
-        if content.get("allow_nonfinite") is not True and not np.isfinite(np.asarray(array)).all():
+        if content.get("allow_nonfinite") is not True and not np.isfinite(array).all():
             raise FacesemError(f"{directory}: array {name} holds NaN or infinite values.")
-    return _merge(graph, abstract, [arrays[name] for name in expected])
+    return _merge(graph, abstract, [jnp.asarray(arrays[name]) for name in expected])
 
 
 def _abstract(build: Callable[..., nnx.Module], config):

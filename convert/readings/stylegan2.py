@@ -21,10 +21,10 @@ def upfirdn(x, up: int, pad: tuple[int, int], gain: float):
     """Inserts zeros, pads and filters with [1, 3, 3, 1]."""
     n, c, h, w = x.shape
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps) / 64 * gain
-    wide = torch.zeros(n, c, h * up, w * up)
-    wide[:, :, ::up, ::up] = x
-    wide = F.pad(wide, (*pad, *pad))
+    kernel = torch.outer(taps, taps).to(x) / 64 * gain
+    # Padding, and no writing in place, which torch.func cannot trace.
+    wide = F.pad(x[:, :, :, None, :, None], (0, up - 1, 0, 0, 0, up - 1))
+    wide = F.pad(wide.reshape(n, c, h * up, w * up), (*pad, *pad))
     return F.conv2d(wide, kernel[None, None].repeat(c, 1, 1, 1), groups=c)
 
 
@@ -53,10 +53,11 @@ def _clamp(x, limit):
     return x if limit is None else x.clamp(-limit, limit)
 
 
-def _synthesis(const, w, levels, conv, to_rgb, clamp) -> Iterator:
+def _synthesis(const, w, levels, conv, to_rgb, clamp, modulated=modulated) -> Iterator:
     """The chain of layers; ``conv(i)`` and ``to_rgb(i)`` give a layer's tensors.
 
-    conv: kernel, style, noise, strength, bias; to_rgb: kernel, style, bias.
+    conv: kernel, style, noise, strength, bias; to_rgb: kernel, style, bias. ``modulated`` can be
+    another function with the same arguments.
     """
     x = const.expand(w.shape[0], -1, -1, -1)
     image, layer = None, 0
@@ -81,10 +82,16 @@ def rosinality(t, z, config, noise) -> Iterator:
     """rosinality/stylegan2-pytorch."""
     for layer, w in mapping(t, z, lambda i: f"style.{i + 1}", config.mapping_layers, 0.01):
         yield layer, w
+    yield from rosinality_synthesis(t, w, config, noise)
+
+
+def rosinality_synthesis(t, w, config, noise, modulated=modulated) -> Iterator:
+    """Its layers after the mapping network; ``noise`` holds the maps that ``t`` lacks."""
 
     def conv(i):
         name = f"convs.{i - 1}" if i else "conv1"
-        own = t.get(f"noises.noise_{i}", noise[f"synthesis/convs/{i}/noise"])
+        own = t.get(f"noises.noise_{i}")
+        own = noise[f"synthesis/convs/{i}/noise"] if own is None else own
         return (
             t[f"{name}.conv.weight"][0],
             _style(t, f"{name}.conv.modulation", w),
@@ -98,7 +105,8 @@ def rosinality(t, z, config, noise) -> Iterator:
         kernel, bias = t[f"{name}.conv.weight"][0], t[f"{name}.bias"].reshape(-1)
         return kernel, _style(t, f"{name}.conv.modulation", w), bias
 
-    yield from _synthesis(t["input.input"], w, len(config.channels), conv, to_rgb, None)
+    levels = len(config.channels)
+    yield from _synthesis(t["input.input"], w, levels, conv, to_rgb, None, modulated)
 
 
 def nvlabs(t, z, config, noise) -> Iterator:

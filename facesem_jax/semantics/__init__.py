@@ -13,26 +13,33 @@ from facesem_jax.semantics.jacobian import jacobian
 from facesem_jax.semantics.moments import finalise, stream_jacobian_moments
 from facesem_jax.semantics.regions import Atlas
 from facesem_jax.semantics.relations import direction_distances, mantel, spatial_distances
+from facesem_jax.semantics.sample_jacobian import SampleJacobian
 from facesem_jax.semantics.scaling import block_scale, scale_jacobian
 from facesem_jax.semantics.semantic_function import environment_semantics, local_semantics
+from facesem_jax.semantics.sharding import device_mesh, initialise_distributed
+from facesem_jax.semantics.subspace import principal_subspace
 
 __all__ = [
     "Atlas",
     "Components",
     "EnvironmentDirections",
     "Factorization",
+    "SampleJacobian",
     "alpha_for",
     "apply_edit",
     "arrange",
     "block_scale",
     "decorrelated_steps",
+    "device_mesh",
     "direction_distances",
     "environment_semantics",
     "factorize",
     "finalise",
+    "initialise_distributed",
     "jacobian",
     "local_semantics",
     "mantel",
+    "principal_subspace",
     "regression_directions",
     "scale_jacobian",
     "spatial_distances",

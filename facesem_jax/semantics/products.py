@@ -78,10 +78,7 @@ def _evaluate(jaxpr, consts, args) -> list[Array]:
 
 def _apply(primitive: Primitive, operands, params) -> list[Array]:
     if primitive.name in ("dot_general", "conv_general_dilated"):
-        wide = jnp.result_type(*operands)
-        rounding = {"precision": None, "preferred_element_type": wide}
-        operands = [x.astype(jnp.bfloat16) for x in operands]
-        return [primitive.bind(*operands, **(params | rounding))]
+        return [_rounded_product(primitive, operands, params)]
     # Calls (jit, custom derivatives, remat) are run inline, so that the products in them are seen.
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = params.get(name)
@@ -91,3 +88,19 @@ def _apply(primitive: Primitive, operands, params) -> list[Array]:
     subfuns, bind_params = bind_params if isinstance(bind_params, tuple) else ((), bind_params)
     out = primitive.bind(*subfuns, *operands, **bind_params)
     return list(out) if primitive.multiple_results else [out]
+
+
+def _rounded_product(primitive: Primitive, operands, params) -> Array:
+    rounding = {"precision": None, "preferred_element_type": jnp.result_type(*operands)}
+
+    def narrow(*operands):
+        operands = [x.astype(jnp.bfloat16) for x in operands]
+        return primitive.bind(*operands, **(params | rounding))
+
+    def emulated(*operands):
+        # The same numbers: a float32 holds the product of two bfloat16 numbers exactly.
+        operands = [jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7) for x in operands]
+        return primitive.bind(*operands, **params)
+
+    # XLA's CPU back end converts narrow operands first, slowly, or refuses them.
+    return jax.lax.platform_dependent(*operands, cpu=emulated, default=narrow)

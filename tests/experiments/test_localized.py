@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from experiments import localized
+from experiments.jacobian_stage import JacobianSettings, jacobian_stage
 from experiments.localized import main
 from experiments.localized_options import Options, joined_crop
 from facesem_jax.checkpoint import checkpoint_digest
@@ -179,8 +180,7 @@ def test_one_batch_of_samples_suffices(finished, found, pair, capsys):
     local = local_semantics(load_generator(pair), load_decomposer(pair), size=SIZE)
     latents = np.random.default_rng(0).normal(size=(4, W_DIM)).astype(np.float32)
     options = _options(pair, finished)
-    chunk = options.chunk_size
-    jacobian, cost = localized.stages.jacobian_stage(local, latents, chunk, lambda x, *_: x)
+    jacobian, cost = jacobian_stage(local, latents, JacobianSettings(), lambda x, *_: x)
     assert jacobian.shape == (SIZE, SIZE, 4, W_DIM)
     assert cost["samples"] == 4
     json.dumps(cost, allow_nan=False)

@@ -37,6 +37,14 @@ def test_ample_memory_gives_what_the_device_likes():
     assert chunk_size_for(lambda w: w, 5, memory_bytes=10**10, device=CPU) == 5
 
 
+@pytest.mark.parametrize(("width", "expected"), [(10**4, 8), (10**6, 2), (10**7, 2)])
+def test_a_cpu_wants_chunks_near_its_caches(width, expected):
+    def f(w):
+        return jnp.tanh(jnp.sin(w.sum(-1, keepdims=True) * jnp.ones(width))).sum(-1, keepdims=True)
+
+    assert chunk_size_for(f, D, memory_bytes=10**13, device=CPU) == expected
+
+
 @pytest.mark.parametrize("tangents", [1, 3, 7, 50, 120])
 def test_scarce_memory_is_kept_to(tangents):
     memory = 2 * peak_bytes(wide, D, tangents)

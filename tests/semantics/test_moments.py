@@ -111,6 +111,46 @@ def test_stream_compiles_once():
     assert m._step._cache_size() == 1
 
 
+def test_stream_with_weights_bound_to_a_device_compiles_once():
+    m._step.clear_cache()
+    weights = jax.device_put(jnp.ones(5), jax.devices()[0])
+    assert weights.committed
+    f = jax.tree_util.Partial(lambda a, w: jnp.sin(a * w), weights)
+    list(m.stream_jacobian_moments(f, jnp.ones((10, 5)), batch_size=4))
+    assert m._step._cache_size() == 1
+
+
+def test_jacobians_along_a_basis():
+    ws = jax.random.normal(jax.random.key(2), (10, 5))
+    basis = jax.random.normal(jax.random.key(3), (5, 3))
+    (*_, last) = m.stream_jacobian_moments(quadratic, ws, basis=basis, chunk_size=2)
+    truth = true_jacobians(ws) @ np.asarray(basis, np.float64)
+    summary = m.finalise(last.moments)
+    np.testing.assert_allclose(summary.mean, truth.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(summary.variance, truth.var(0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [4, 100])
+def test_stream_goes_on_after_an_earlier_step(batch_size):
+    ws = jax.random.normal(jax.random.key(2), (10, 5))
+    steps = list(m.stream_jacobian_moments(quadratic, ws, batch_size=batch_size))
+    rest = m.stream_jacobian_moments(quadratic, ws, batch_size=batch_size, start=steps[0])
+    rest = [steps[0], *rest]
+    assert [(s.first, s.done) for s in rest] == [(s.first, s.done) for s in steps]
+    for x, y in zip(jax.tree.leaves(rest[-1]), jax.tree.leaves(steps[-1]), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_samples_are_handed_out_if_asked():
+    ws = jax.random.normal(jax.random.key(2), (10, 5))
+    for step in m.stream_jacobian_moments(quadratic, ws, batch_size=4, keep_samples=True):
+        assert step.samples.shape == (4, 2, 5, 5)
+        truth = true_jacobians(ws)[step.first : step.done]
+        np.testing.assert_allclose(step.samples[: len(truth)], truth, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(step.samples[len(truth) :], 0)
+    assert next(m.stream_jacobian_moments(quadratic, ws)).samples is None
+
+
 def test_stream_follows_float64():
     with jax.enable_x64(True):
         ws = jnp.ones((2, 3), jnp.float64)
@@ -138,3 +178,6 @@ def test_bad_arguments():
         list(m.stream_jacobian_moments(quadratic, jnp.ones((2, 3)), batch_size=0))
     with pytest.raises(FacesemError, match="0 samples"):
         list(m.stream_jacobian_moments(quadratic, jnp.ones((0, 3))))
+    start = next(m.stream_jacobian_moments(quadratic, jnp.ones((4, 3)), batch_size=2))
+    with pytest.raises(FacesemError, match="start is after 2 of 4 samples, and ws holds 5"):
+        list(m.stream_jacobian_moments(quadratic, jnp.ones((5, 3)), start=start))
