@@ -23,13 +23,14 @@ from experiments import localized_stages as stages
 from experiments.decomposition import decompose_faces
 from experiments.devices import only_first_process
 from experiments.jacobian_stage import JacobianSettings, jacobian_stage
-from experiments.localized_options import Options, joined_crop
+from experiments.localized_options import Options, crop_of_pair
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
 from experiments.output_directory import OutputDirectory
+from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.command_line import run_command
-from facesem_jax.decomposer.crop import parse_crop
 from facesem_jax.errors import FacesemError
+from facesem_jax.loading import resolve
 from facesem_jax.semantics import components as component_numbers
 from facesem_jax.semantics.alpha_search import alpha_for
 from facesem_jax.semantics.factorization import Factorization, check_settings, factorize
@@ -133,11 +134,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     watch = Stopwatch()
     generator = facesem_jax.load_generator(options.generator)
     decomposer = facesem_jax.load_decomposer(options.decomposer)
-    if options.crop is None:
-        crop = facesem_jax.load_crop(options.generator)
-    else:
-        crop = parse_crop(options.crop)
-    crop = joined_crop(generator, decomposer, crop)
+    crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
     size, w_dim = decomposer.config.image_size, generator.config.w_dim
     tangents = w_dim if options.subspace is None else min(options.subspace, w_dim)
     check_settings((size * size * 4, tangents), options.components, options.alpha, options.beta)
@@ -215,6 +212,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "settings": _settings(options) | {"alpha_used": alpha},
         "seconds": watch.seconds,
         "versions": _versions(),
+        "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
         "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
         "jacobian": cost,
         "subspace": None
@@ -246,6 +244,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     arrays = {
         "U": table.U,
         "V": table.V,
+        "spreads": spreads,
         "mean_jacobian": jacobian,
         "scale": np.asarray(scale),
         "objective": solved.objective,

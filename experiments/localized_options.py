@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.devices import DeviceOptions, refuse_sharing
-from facesem_jax.decomposer.crop import CropBox
+from facesem_jax.decomposer.crop import CropBox, parse_crop
 from facesem_jax.errors import FacesemError
+from facesem_jax.loading import load_crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +137,19 @@ def joined_crop(generator, decomposer, crop: CropBox | None) -> CropBox | None:
             "--crop top,left,height,width in fractions of the image."
         )
     return crop
+
+
+def crop_of_pair(name: str, asked: str | None, generator, decomposer) -> CropBox | None:
+    """The crop that joins a pair: the one that was asked for, else what the generator says.
+
+    Args:
+      name: The generator's name or directory.
+      asked: ``--crop``, as `parse_crop` takes it, or ``None``.
+      generator: The generator.
+      decomposer: The decomposer.
+
+    Raises:
+      FacesemError: On a bad crop, or as `joined_crop`.
+    """
+    crop = load_crop(name) if asked is None else parse_crop(asked)
+    return joined_crop(generator, decomposer, crop)

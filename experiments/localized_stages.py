@@ -58,7 +58,9 @@ def images_at_once(f) -> int:
     return max(1, min(64, 2**20 // resolution**2))
 
 
-def in_batches(f, xs, track: Track, name: str, *, call=call) -> np.ndarray:
+def in_batches(
+    f, xs, track: Track, name: str, *, call=call, batch: int | None = None
+) -> np.ndarray:
     """``call(f, xs)`` in batches of one size, so that it is compiled once.
 
     Args:
@@ -67,11 +69,13 @@ def in_batches(f, xs, track: Track, name: str, *, call=call) -> np.ndarray:
       track: Progress.
       name: What the progress is called.
       call: Jitted function of (f, batch).
+      batch: Size of the batches; as many as are held at once where not given. A smaller one saves
+        work where a few inputs come once.
 
     Returns:
       The outputs, joined.
     """
-    xs, batch = jnp.asarray(xs), images_at_once(f)
+    xs, batch = jnp.asarray(xs), batch or images_at_once(f)
     count = -(-xs.shape[0] // batch)
     padded = jnp.concatenate([xs, jnp.repeat(xs[-1:], count * batch - xs.shape[0], axis=0)])
     parts = [
@@ -149,11 +153,11 @@ def environment_strips(
     limits = np.array([20.0 if n in _ANGLES else 2 * numbers[n]["spread"] for n in f.names])
     amounts = np.linspace(-1, 1, 7) * limits[:, None]
     images = _strip_images(f, faces, steps, amounts, track, "pose and light strips")
-    base = in_batches(f, heldout, _silent, "")
+    base = in_batches(f, heldout, silent, "")
     measured = np.zeros_like(amounts)
     for k in track(range(len(f.names)), "asked and measured", len(f.names)):
         moved = np.asarray(sweep(jnp.asarray(heldout), steps[k], amounts[k]))
-        values = in_batches(f, moved.reshape(-1, moved.shape[-1]), _silent, "")[:, k]
+        values = in_batches(f, moved.reshape(-1, moved.shape[-1]), silent, "")[:, k]
         measured[k] = (values.reshape(amounts.shape[1], -1) - base[:, k]).mean(axis=1)
         numbers[f.names[k]] |= {
             "edit_asked": float(limits[k]),
@@ -260,6 +264,7 @@ def _strip_images(f, faces, steps, amounts, track, name) -> Float[np.ndarray, "k
     return images.reshape(*moved.shape[:-1], *images.shape[1:])
 
 
-def _silent(iterable, name, total):
+def silent(iterable: Iterable, name: str, total: int) -> Iterable:
+    """A `Track` that shows nothing."""
     del name, total
     return iterable

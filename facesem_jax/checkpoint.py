@@ -169,6 +169,22 @@ def read_description(directory: str | pathlib.Path) -> Description:
     return Description(content["kind"], content["config"], crop, str(content.get("source", "")))
 
 
+def checkpoint_digest(directory: str | pathlib.Path) -> str:
+    """SHA-256 over the digests of a module's files: the same weights give the same text.
+
+    Args:
+      directory: As `save_module` wrote it.
+
+    Returns:
+      64 hexadecimal digits.
+
+    Raises:
+      FacesemError: As `read_description`.
+    """
+    files = _read_content(pathlib.Path(directory))["files"]
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
 def load_module(
     directory: str | pathlib.Path, build: Callable[..., nnx.Module], config_type: type
 ) -> nnx.Module:

@@ -1,26 +1,41 @@
 """How every command starts: options from the command line, one clear line on bad input."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tyro
 
 from facesem_jax.errors import FacesemError
 
 
-def run_command(main: Callable, options_type: type) -> None:
+def run_command(
+    main: Callable,
+    options_type: type,
+    *,
+    prog: str | None = None,
+    args: Sequence[str] | None = None,
+) -> None:
     """Parses the options, runs the command; prints a `FacesemError` alone and exits with 2.
 
     Args:
       main: Takes the options.
       options_type: A dataclass whose attributes' documentation becomes the help.
+      prog: The command's name in its help; ``None`` for the running file's.
+      args: Its arguments; ``None`` for those of the process.
     """
-    options = tyro.cli(options_type)
+    options = tyro.cli(options_type, prog=prog, args=args)
     try:
         main(options)
+        # Here, where a closed pipe (`| head`) can still be told from a failure.
+        sys.stdout.flush()
     except FacesemError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Python flushes once more at its end, which would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from facesem_jax.checks import check_shape
 
@@ -54,6 +55,26 @@ def signed_picture(
     blue = np.where(t > 0, 0.15 + 0.85 * fade, 0.80 + 0.20 * fade)
     # All three meet at white where fade is 1.
     return np.round(np.stack([red, green, blue], axis=-1) * 255).astype(np.uint8)
+
+
+def enlarge(
+    pictures: UInt8[np.ndarray, "*b h w 3"], factor: int, smooth: bool = False
+) -> UInt8[np.ndarray, "*b h2 w2 3"]:
+    """Pictures with ``factor`` times the height and width.
+
+    Args:
+      pictures: Of one size.
+      factor: At least 1.
+      smooth: Lanczos interpolation; otherwise every pixel becomes a square.
+    """
+    pictures = np.asarray(pictures)
+    *batch, h, w, _ = pictures.shape
+    if not smooth or factor == 1:
+        return pictures.repeat(factor, axis=-3).repeat(factor, axis=-2)
+    flat = pictures.reshape(-1, h, w, 3)
+    size = (w * factor, h * factor)
+    drawn = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.LANCZOS)) for p in flat]
+    return np.stack(drawn).reshape(*batch, h * factor, w * factor, 3)
 
 
 def grid(

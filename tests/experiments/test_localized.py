@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 import subprocess
@@ -13,9 +12,10 @@ from experiments import localized
 from experiments.jacobian_stage import JacobianSettings, jacobian_stage
 from experiments.localized import main
 from experiments.localized_options import Options, joined_crop
-from facesem_jax.checkpoint import Description, save_module
+from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import CROPS
+from facesem_jax.direction_files import load_directions
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
@@ -28,12 +28,6 @@ from facesem_jax.semantics.semantic_function import (
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 W_DIM, SIZE, P = 16, 32, 4
-
-
-def _save_generator(directory, generator):
-    save_module(
-        directory, generator, Description("stylegan2", dataclasses.asdict(generator.config))
-    )
 
 
 def _options(pair, output, **changes):
@@ -84,6 +78,7 @@ def test_arrays_have_their_documented_shapes(found):
     assert arrays["mean_jacobian"].shape == (SIZE, SIZE, 4, W_DIM)
     assert arrays["scale"].shape == (SIZE, SIZE, 4)
     assert arrays["labels"].shape == (P,)
+    assert arrays["spreads"].shape == (P,) and (arrays["spreads"] > 0).all()
     for name in ENVIRONMENT_NAMES:
         assert arrays[f"environment/{name}"].shape == (W_DIM,)
         assert np.linalg.norm(arrays[f"environment/{name}"]) > 0
@@ -100,6 +95,13 @@ def test_directions_are_unit_and_maps_vanish_on_the_border(found):
     objective = arrays["objective"]
     assert len(objective) > 1
     assert (np.diff(objective) <= 1e-5 * objective[:-1]).all()
+
+
+def test_the_results_are_directions(finished, found):
+    directions = load_directions(finished)
+    np.testing.assert_array_equal(directions.vectors, found[1]["V"])
+    assert directions.labels == tuple(found[1]["labels"])
+    assert directions.about["generator_digest"] == found[0]["generator_digest"]
 
 
 def test_numbers_follow_from_the_arrays(found):
@@ -135,6 +137,7 @@ def test_metrics_have_the_documented_keys(found, pair):
     assert metrics["settings"]["generator"] == str(pair)
     assert (metrics["settings"]["samples"], metrics["settings"]["alpha_used"]) == (8, 0.02)
     assert min(metrics["seconds"].values()) >= 0
+    assert metrics["generator_digest"] == checkpoint_digest(pair / "generator")
     cost = metrics["jacobian"]
     assert cost["samples"] == 8
     np.testing.assert_allclose(
@@ -196,11 +199,11 @@ def test_an_alpha_that_kills_every_component_is_a_result_or_a_clear_error(pair, 
 
 
 @pytest.fixture(scope="module")
-def small_generator(random_module, tmp_path_factory):
+def small_generator(random_module, save_generator, tmp_path_factory):
     config = StyleGAN2Config(16, (4, 4, 4), z_dim=8, w_dim=8, mapping_layers=1)
     build = lambda: StyleGAN2(config, rngs=nnx.Rngs(0))  # noqa: E731
     directory = tmp_path_factory.mktemp("small") / "generator"
-    _save_generator(directory, random_module(build, unit_kernels=True))
+    save_generator(directory, random_module(build, unit_kernels=True))
     return directory
 
 

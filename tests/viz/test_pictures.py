@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from facesem_jax.errors import FacesemError
 from facesem_jax.viz import pictures
@@ -41,3 +42,18 @@ def test_grid_places_pictures_row_by_row_with_gaps():
     assert np.all(out[4:6] == 200) and np.all(out[:, 5:7] == 200)
     with pytest.raises(FacesemError, match="pictures has shape"):
         pictures.grid(tiles[0])
+
+
+def test_enlarged_pictures_keep_their_place():
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3)).astype(np.uint8)
+    squares = pictures.enlarge(drawn, 3)
+    assert squares.shape == (2, 3, 12, 15, 3)
+    for row in range(3):
+        for column in range(3):
+            np.testing.assert_array_equal(squares[..., row::3, column::3, :], drawn)
+    smooth = pictures.enlarge(np.full((2, 4, 5, 3), 90, np.uint8), 3, smooth=True)
+    assert smooth.shape == (2, 12, 15, 3) and (smooth == 90).all()
+    # Lanczos: each picture by itself, as Pillow draws it.
+    one = pictures.enlarge(drawn, 2, smooth=True)[1, 2]
+    expected = Image.fromarray(drawn[1, 2]).resize((10, 8), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(one, np.asarray(expected))

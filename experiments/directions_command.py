@@ -1,0 +1,156 @@
+"""`facesem directions list` and `facesem directions export`."""
+
+import dataclasses
+import math
+import pathlib
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import facesem_jax
+from experiments.output_directory import OutputDirectory
+from experiments.output_files import check_outputs, write_files
+from facesem_jax.array_files import npy_bytes
+from facesem_jax.direction_files import directions_bytes
+from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.direction_set import Direction, DirectionSet
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """Prints every direction: what it moves, the unit of its amounts, how far one unit goes in W.
+
+    In a terminal as a table, otherwise as lines divided by tabs. Examples:
+
+        facesem directions list
+        facesem directions list --directions outputs/localized
+
+    Attributes:
+      directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
+        `facesem directions export`.
+    """
+
+    directions: str = "digiface64"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Writes directions as .npz, or as .npy boundaries for InterFaceGAN and tools like it.
+
+    A boundary is an array (1, w_dim), float32, of length 1, in W: moving a latent by the distance
+    t along it is `w + t * boundary`. `facesem directions list` says which distance one unit of an
+    amount is: yaw by 20 degrees is 20 times that of yaw. (InterFaceGAN's --start_distance and
+    --end_distance are positions along the boundary in W, steps along it in W+.) Examples:
+
+        facesem directions export --name yaw -o yaw.npy
+        facesem directions export --format npy -o boundaries
+        facesem directions export --directions outputs/localized -o directions.npz
+
+    Attributes:
+      output: The file; with --format npy and not exactly one --name a directory, which gets one
+        file for every direction.
+      format: "npz": one file, which --directions reads again; "npy": boundaries. Default: as the
+        output's name ends, and npy for a directory.
+      name: Only this direction; as often as wanted.
+      directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
+        `facesem directions export`.
+      maps: Whether a .npz also holds the components' maps.
+    """
+
+    output: Annotated[pathlib.Path, tyro.conf.arg(aliases=["-o"])]
+    format: Literal["npz", "npy"] | None = None
+    name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    directions: str = "digiface64"
+    maps: bool = True
+
+
+def _number(value: float, digits: str) -> str:
+    return "" if math.isnan(value) else format(value, digits)
+
+
+def table_rows(directions: DirectionSet) -> list[tuple[str, ...]]:
+    """One row per direction: name, kind, unit, distance in W per unit, R^2 or share, region."""
+
+    def row(d: Direction):
+        return (
+            d.name,
+            d.kind,
+            d.unit,
+            f"{d.per_unit:.4g}",
+            _number(d.r2, ".2f"),
+            _number(100 * d.share, ".1f"),
+            d.region,
+        )
+
+    return [row(directions.direction(name)) for name in directions.all_names]
+
+
+_COLUMNS = ("name", "kind", "unit", "W per unit", "R²", "share %", "region")
+
+
+def list_main(options: ListOptions) -> None:
+    """Prints the table."""
+    directions = facesem_jax.load_directions(options.directions)
+    rows = table_rows(directions)
+    console = Console()
+    if console.is_terminal:
+        # Without a frame all columns fit 80 characters; a name must never be cut off.
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for column in _COLUMNS:
+            table.add_column(column, no_wrap=column == "name")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:  # For scripts: columns divided by tabs, no frame, nothing cut off.
+        print("\n".join("\t".join(row) for row in (_COLUMNS, *rows)))
+
+
+def boundary(direction: Direction) -> np.ndarray:
+    """A direction as InterFaceGAN's tools read it: (1, d), float32, of length 1."""
+    return np.asarray(direction.vector, np.float32)[None]
+
+
+def export_format(options: ExportOptions) -> str:
+    """The format: as asked for, or as the output's name says."""
+    if options.format is not None:
+        return options.format
+    return "npz" if options.output.suffix.lower() == ".npz" else "npy"
+
+
+def export_main(options: ExportOptions) -> None:
+    """Writes one file, or a directory of boundaries."""
+    directions = facesem_jax.load_directions(options.directions)
+    if options.name:
+        directions = directions.select(options.name)
+    names = directions.all_names
+    if export_format(options) == "npz":
+        check_outputs({".npz": options.output})
+        write_files({options.output: directions_bytes(directions, maps=options.maps)})
+        print(f"written: {options.output} ({len(names)} directions)")
+        return
+    if len(names) == 1 and options.name:
+        check_outputs({".npy": options.output})
+        write_files({options.output: npy_bytes(boundary(directions.direction(names[0])))})
+    else:
+        _write_boundaries(options.output, directions)
+    for name in names:
+        d = directions.direction(name)
+        print(f"{name}: 1 {'' if d.unit == '1' else d.unit} is a distance of {d.per_unit:.4g} in W")
+    print(f"written: {options.output}")
+
+
+def _write_boundaries(output: pathlib.Path, directions: DirectionSet) -> None:
+    files = {f"{name}.npy": directions.direction(name) for name in directions.all_names}
+    if any(pathlib.Path(name).name != name for name in files):
+        raise FacesemError("a direction's name is no file name; export it alone with --name.")
+    if output.suffix:
+        raise FacesemError(
+            f"{output} would be a directory of {len(files)} files; give it a name without an "
+            "ending, or one --name."
+        )
+    with OutputDirectory(output, tuple(files)) as directory:
+        for name, direction in files.items():
+            (directory / name).write_bytes(npy_bytes(boundary(direction)))
