@@ -15,6 +15,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -62,29 +63,26 @@ class Stopwatch:
         self._last = now
 
 
-def factorize_stage(J, options: Options) -> tuple[Factorization, float]:
-    """Solves at the given alpha, or at the one that reaches the target."""
-    wants = (options.target_sparsity, options.target_explained_variance)
-    if wants == (None, None):
-        solved = factorize(
+def factorize_stage(J, options: Options, mesh: Mesh | None) -> tuple[Factorization, float]:
+    """Solves at the given alpha, or at the one that reaches the target, on this host's devices."""
+    if mesh is not None and not mesh.is_multi_process and J.shape[0] % mesh.size == 0:
+        J = jax.device_put(J, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+    shared = {"beta": options.beta, "seed": options.seed, "restarts": options.restarts}
+    sparsity, variance = options.target_sparsity, options.target_explained_variance
+    if sparsity is None and variance is None:
+        solved, alpha = factorize(J, options.components, options.alpha, **shared), options.alpha
+    else:
+        choice = alpha_for(
             J,
             options.components,
-            options.alpha,
-            options.beta,
-            options.seed,
-            restarts=options.restarts,
+            target_sparsity=sparsity,
+            target_explained_variance=variance,
+            **shared,
         )
-        return solved, options.alpha
-    choice = alpha_for(
-        J,
-        options.components,
-        target_sparsity=options.target_sparsity,
-        target_explained_variance=options.target_explained_variance,
-        beta=options.beta,
-        seed=options.seed,
-        restarts=options.restarts,
-    )
-    return choice.factorization, choice.alpha
+        solved, alpha = choice.factorization, choice.alpha
+    # What follows is small, and runs on one device.
+    U, V = (jnp.asarray(np.asarray(x)) for x in (solved.U, solved.V))
+    return solved._replace(U=U, V=V), alpha
 
 
 def relations(table: ComponentTable, seed: int):
@@ -187,7 +185,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
 
     scale = block_scale(jnp.asarray(jacobian))
     J = scale_jacobian(jnp.asarray(jacobian), scale)
-    solved, alpha = factorize_stage(J, options)
+    solved, alpha = factorize_stage(J, options, settings.mesh)
     arranged = component_numbers.arrange(J, solved.U, solved.V, scale.shape)
     if not arranged.live.any():
         raise FacesemError(
