@@ -105,7 +105,7 @@ def test_an_interrupted_save_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_digests", interrupt)
+    monkeypatch.setattr(module, "file_digests", interrupt)
     with pytest.raises(KeyboardInterrupt):
         conversion.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == [source]
