@@ -160,7 +160,8 @@ def _run_numbers(path: pathlib.Path, names, labels):
         about = {
             "generator": metrics["settings"]["generator"],
             "generator_digest": metrics.get("generator_digest"),
-            "settings": metrics["settings"],
+            # Where that run wrote is nobody's business who gets the directions.
+            "settings": {k: v for k, v in metrics["settings"].items() if k != "output"},
             "versions": metrics["versions"],
         }
         # A share may be null where the run could not give one.
