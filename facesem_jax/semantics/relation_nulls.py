@@ -100,8 +100,8 @@ def rotation_test(
     for _ in range(rotations):
         U, turned = rotated_factorization(J, V, rng)
         null.append(score(U.T.reshape(maps.shape), turned))
-    own = score(maps, V)
-    return RotationTest(own, np.array(null), (1 + int(np.sum(null >= own))) / (1 + rotations))
+    own, null = score(maps, V), np.array(null)
+    return RotationTest(own, null, (1 + int(np.sum(null >= own))) / (1 + rotations))
 
 
 def mirrored_distances(

@@ -41,11 +41,10 @@ class RegressorConfig:
 
 @functools.cache
 def _trainer(config: RegressorConfig):
-    """The graph, and the whole training as one compiled function."""
+    """The graph, a function that draws weights, and the compiled step."""
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
     sizes = EncoderConfig(config.resolution, config.channels, 1, config.groups)
-    # The graph alone; every training draws weights of its own.
     graph, _ = init_state(Encoder(sizes, rngs=nnx.Rngs(0)), optimizer)
 
     def loss(model, batch, step):
@@ -56,21 +55,17 @@ def _trainer(config: RegressorConfig):
 
     step = make_step(graph, loss, optimizer, decay=0.99)
 
-    @jax.jit
-    def train(pixels, labels, count, key):
-        weights, draws = jax.random.split(key)
-        _, state = init_state(Encoder(sizes, rngs=nnx.Rngs(weights)), optimizer)
+    def begin(key):
+        return init_state(Encoder(sizes, rngs=nnx.Rngs(key)), optimizer)[1]
 
-        def advance(state, index):
-            rows = jax.random.randint(
-                jax.random.fold_in(draws, index), (config.batch_size,), 0, count
-            )
-            state, terms = step(state, (as_images(pixels[rows]), labels[rows]))
-            return state, terms["loss"]
+    # One step, not a scan over all: XLA's CPU backend is slow at convolutions inside loops.
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state, pixels, labels, count, key):
+        key = jax.random.fold_in(key, state.step)
+        rows = jax.random.randint(key, (config.batch_size,), 0, count)
+        return step(state, (as_images(pixels[rows]), labels[rows]))[0]
 
-        return jax.lax.scan(advance, state, jnp.arange(config.steps))
-
-    return graph, train
+    return graph, begin, advance
 
 
 def as_images(pixels: UInt8[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
@@ -109,10 +104,12 @@ def fit_regressor(
         raise FacesemError(f"count is {count}; expected 1 to {len(pixels)}.")
     if pixels.dtype != np.uint8 or not np.isfinite(labels[:count]).all():
         raise FacesemError("pixels must be uint8, and labels finite.")
-    graph, train = _trainer(config)
-    state, _ = train(
-        jnp.asarray(pixels), jnp.asarray(labels, jnp.float32), count, jax.random.key(seed)
-    )
+    graph, begin, advance = _trainer(config)
+    weights, draws = jax.random.split(jax.random.key(seed))
+    state, pixels = begin(weights), jnp.asarray(pixels)
+    labels = jnp.asarray(labels, jnp.float32)
+    for _ in range(config.steps):
+        state = advance(state, pixels, labels, count, draws)
     return modules_of(graph, state, averaged=True)
 
 

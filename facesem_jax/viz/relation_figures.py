@@ -58,7 +58,7 @@ def tree_figure(
     axes = figure.add_subplot()
     drawn = hierarchy.dendrogram(
         tree,
-        orientation="left",
+        orientation="right",
         ax=axes,
         no_labels=True,
         color_threshold=0,
