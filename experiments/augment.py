@@ -52,6 +52,7 @@ NARROW, WIDE = 0.5, 2.0
 """In standard deviations of the label over the stream's faces."""
 BINS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _RESAMPLES = 2000
+_CHUNK = 2000  # Faces per start of the landmark model, which writes to the terminal at each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +125,8 @@ def measure(images: Float[np.ndarray, "n h w 3"], label: str, track: Track) -> n
     if label == "light":
         return luminance_measurements(images)["left_right"]
     parts = [
-        head_angles(find_landmarks(images[i : i + 100])).yaw
-        for i in track(range(0, len(images), 100), "landmarks", -(-len(images) // 100))
+        head_angles(find_landmarks(images[i : i + _CHUNK])).yaw
+        for i in track(range(0, len(images), _CHUNK), "landmarks", -(-len(images) // _CHUNK))
     ]
     return np.concatenate(parts)
 

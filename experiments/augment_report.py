@@ -117,9 +117,10 @@ def _label(label: str, numbers: dict, images: np.ndarray, targets: np.ndarray) -
         )
     )
     return (
-        f'{words}{table}<div class="columns">{plots}</div><p>How much lower the error is than '
-        "with the narrow set alone, with 95 % intervals (paired bootstrap over test faces).</p>"
-        f"{gains}{_faces(label, numbers, images, targets)}"
+        f'{words}{table}<div class="semantic"><div class="columns">{plots}</div></div>'
+        '<div class="semantic"><p>How much lower the error is than with the narrow set alone, '
+        f"with 95 % intervals (paired bootstrap over test faces).</p>{gains}</div>"
+        f'<div class="semantic">{_faces(label, numbers, images, targets)}</div>'
     )
 
 

@@ -33,6 +33,8 @@ def error_by_size_figure(
     for way, style in _styles(errors, len(sizes), palette):
         axes.plot(sizes, errors[way], label=way, marker="o", markersize=3, **style)
     axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.minorticks_off()
     axes.set_xlabel("faces near the middle")
     return _finish(figure, axes, palette)
 

@@ -10,6 +10,7 @@ def test_every_way_has_a_line_with_its_name():
     axes = figures.error_by_size_figure([32, 512], errors, "degrees").axes[0]
     assert [line.get_label() for line in axes.lines] == ["nothing", "copies"]
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), [2.5, 1.0])
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["32", "512"]
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "mean absolute error, degrees"
 
 
