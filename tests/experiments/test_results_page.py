@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from experiments.results_page import TABLES, Options, main, replaced
+from facesem_jax.errors import FacesemError
+
+SEMANTIC = {
+    "unit": "degrees",
+    "r2": 0.82,
+    "cosine": 0.97,
+    "samples_needed": 1396.2,
+    "seconds_needed": 4.1,
+    "exact_seconds": 25.0,
+    "plain": {"gain": 0.94, "linear_to": 15.0, "leaks": 0.13},
+    "decorrelated": {"gain": 0.9, "linear_to": 15.0, "leaks": -0.05},
+}
+METRICS = {
+    "environment": {"semantics": {"light_x": SEMANTIC | {"samples_needed": None}, "yaw": SEMANTIC}},
+    "relations": {
+        "mantel": {"spatial": {"r": 0.27, "p": 0.0001}, "trees": {"r": None, "p": 1.0}},
+        "rotations": {"r": 0.27, "p": 0.005, "count": 199, "null_mean": 0.05, "null_std": 0.06},
+        "pixels": {"r": 0.36, "p": 0.001},
+    },
+    "augment": {
+        "labels": {
+            "yaw": {
+                "unit": "degrees",
+                "sizes": {
+                    "32": {
+                        way: {"mean": 18.5, "gain": 1.5, "low": -0.5, "high": 3.5}
+                        | {"bins": [{"mean": 30.25, "gain": 7.5, "low": 5, "high": 10}]}
+                        for way in ("nothing", "extrapolated")
+                    }
+                },
+            }
+        }
+    },
+}
+
+
+def _page(path):
+    marks = "\n".join(f"## {n}\n<!-- {n} begin -->\nold {n}\n<!-- {n} end -->" for n in TABLES)
+    path.write_text(f"# Results\n{marks}\nThe end.\n")
+    return path
+
+
+def test_tables_of_the_runs_that_are_there_are_renewed(tmp_path):
+    page = _page(tmp_path / "results.md")
+    for name in ("environment", "augment"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(METRICS[name]))
+    main(Options(tmp_path, page))
+    text = page.read_text()
+    assert "old environment" not in text and "old relations" in text
+    assert text.startswith("# Results\n") and text.endswith("The end.\n")
+    yaw = "| yaw | 0.82 | 0.97 | 1396 | 4.1 | 25 | 0.94 | 15° | 0.13 → −0.05 |"
+    assert yaw in text and "| light x | 0.82 | 0.97 | never |" in text
+    assert "| yaw, 32 faces, outermost | 30.2° | 30.2° | 7.5 [5, 10] |" in text
+    main(Options(tmp_path, page))
+    assert page.read_text() == text
+
+
+def test_every_table_has_cells_for_its_head():
+    for name, table in TABLES.items():
+        lines = table(METRICS[name]).splitlines()
+        assert len({line.count("|") for line in lines}) == 1 and len(lines) >= 3
+
+
+@pytest.mark.parametrize("page", ["", "<!-- a end --><!-- a begin -->", "<!-- a begin -->" * 2])
+def test_a_page_without_its_comments_is_refused(page):
+    with pytest.raises(FacesemError, match="once each"):
+        replaced(page, "a", "x")
+
+
+def test_bad_runs_leave_the_page_as_it_was(tmp_path):
+    page = _page(tmp_path / "results.md")
+    before = page.read_text()
+    with pytest.raises(FacesemError, match="holds no run"):
+        main(Options(tmp_path, page))
+    (tmp_path / "relations").mkdir()
+    for content, message in (("{", "cannot be read"), ("[]", "no JSON object"), ("{}", "lacks")):
+        (tmp_path / "relations" / "metrics.json").write_text(content)
+        with pytest.raises(FacesemError, match=message):
+            main(Options(tmp_path, page))
+    assert page.read_text() == before
+    with pytest.raises(FacesemError, match="cannot be read"):
+        main(Options(tmp_path, tmp_path / "none.md"))
