@@ -33,6 +33,7 @@ _LEFT_CHEEK, _RIGHT_CHEEK = 234, 454
 _FOREHEAD, _CHIN = 10, 152
 _UPPER_LIP, _LOWER_LIP = 13, 14
 _UPPER_LIDS, _LOWER_LIDS = (159, 386), (145, 374)
+_BROWS = (105, 334)  # Their middles, over the lids of the same eye.
 
 # Measured on 300 faces of the stream, against the same faces with their surroundings (the DCGAN's
 # whole frame): padded by repeating the edge, yaw has slope 1.02 and correlation 0.992; padded with
@@ -117,6 +118,23 @@ def eye_opening(landmarks: Float[np.ndarray, "n 468 3"]) -> Float[np.ndarray, " 
     return np.mean([_distance(points, *pair) for pair in pairs], axis=0) / _face_height(points)
 
 
+def brow_height(landmarks: Float[np.ndarray, "n 468 3"]) -> Float[np.ndarray, " n"]:
+    """From the upper lid to the brow, mean of both sides, as a share of the face's height.
+
+    Args:
+      landmarks: In any common unit.
+
+    Returns:
+      Some 0.1 to 0.2; NaN where landmarks are NaN.
+
+    Raises:
+      FacesemError: If the landmarks have a wrong shape.
+    """
+    points = _checked(landmarks)
+    pairs = zip(_BROWS, _UPPER_LIDS, strict=True)
+    return np.mean([_distance(points, *pair) for pair in pairs], axis=0) / _face_height(points)
+
+
 def find_landmarks(images: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n 468 3"]:
     """Runs MediaPipe Face Mesh on every image by itself (no tracking).
 
@@ -150,8 +168,8 @@ def landmark_measurements(images: Float[np.ndarray, "n h w 3"]) -> dict[str, np.
 
     Returns:
       Arrays (n,): ``found`` (bool); ``pitch``, ``yaw``, ``roll`` in degrees, signs as in `Angles`;
-      ``mouth_opening`` and ``eye_opening`` as shares of the face's height. All but ``found`` are
-      NaN where no face was found.
+      ``mouth_opening``, ``eye_opening`` and ``brow_height`` as shares of the face's height. All
+      but ``found`` are NaN where no face was found.
 
     Raises:
       FacesemError: If the images are wrong, or mediapipe is not installed.
@@ -163,11 +181,17 @@ def landmark_measurements(images: Float[np.ndarray, "n h w 3"]) -> dict[str, np.
         **head_angles(landmarks)._asdict(),
         "mouth_opening": mouth_opening(landmarks),
         "eye_opening": eye_opening(landmarks),
+        "brow_height": brow_height(landmarks),
     }
 
 
+def installed() -> bool:
+    """Whether MediaPipe is there."""
+    return importlib.util.find_spec("mediapipe") is not None
+
+
 def _face_mesh():
-    if importlib.util.find_spec("mediapipe") is None:
+    if not installed():
         raise FacesemError(
             "The landmarks need the package mediapipe: python -m pip install mediapipe==0.10.14"
         )

@@ -311,7 +311,7 @@ def test_both_ways_to_start_it(start, tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 2

@@ -153,7 +153,7 @@ def test_a_closed_pipe_is_no_traceback(tmp_path, monkeypatch):
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True,
-        check=False, timeout=120,
+        check=False, timeout=600,
     )  # fmt: skip
     os.close(write)
     assert "Traceback" not in done.stderr and done.returncode == 141

@@ -289,7 +289,7 @@ def test_the_command_runs_as_a_module(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "experiments.localized", "--generator", "no-such",
          "--output", "new/out"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""

@@ -134,7 +134,7 @@ def test_two_processes_of_two_devices_find_the_same(whole, pair, tmp_path):
         for i in range(2)
     ]  # fmt: skip
     try:
-        said = [p.communicate(timeout=240) for p in both]
+        said = [p.communicate(timeout=900) for p in both]
     finally:
         for p in both:
             p.kill()

@@ -69,7 +69,7 @@ def start(mode, *arguments, devices=1):
 def finish(*processes):
     """Waits for processes; their outputs, or an error with the stderr of one that failed."""
     try:
-        results = [p.communicate(timeout=120) for p in processes]
+        results = [p.communicate(timeout=600) for p in processes]
     finally:
         for p in processes:
             p.kill()
@@ -129,7 +129,7 @@ def meshes(path):
 
 def processes(coordinator, count, index, folder):
     """Moments over several processes, with checkpoints and the samples on disk."""
-    sharding.initialise_distributed(coordinator, int(count), int(index), timeout=60)
+    sharding.initialise_distributed(coordinator, int(count), int(index), timeout=300)
     jax.config.update("jax_disable_most_optimizations", True)
     folder = pathlib.Path(folder)
     f, ws, summaries, facts = maps(), latents(), {}, {"devices": len(jax.devices())}
