@@ -121,7 +121,9 @@ def measure(
         inside = np.sum(off**2 * mask[..., None], axis=(2, 3, 4))
         purity.append((inside / np.sum(off**2, axis=(2, 3, 4))).mean(axis=0))
     before, after = of(environment)
-    off = np.sqrt(np.mean(((after - before) / spreads) ** 2, axis=0))
+    # A semantic that never varies has no spread to count in, and cannot leak.
+    each = np.where(spreads > 0, spreads, np.inf)
+    off = np.sqrt(np.mean(((after - before) / each) ** 2, axis=0))
     angles = np.array([n in ANGLES for n in environment.names])
 
     def together(columns) -> Float[np.ndarray, "k n"]:
