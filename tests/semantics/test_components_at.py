@@ -58,7 +58,7 @@ def test_without_maps_there_is_no_answer(directions):
 
 
 def test_the_bundled_mouth_belongs_to_the_mouth():
-    """At the atlas's own point: all of the strongest three."""
+    """At the atlas's own point."""
     x, y = Anchors().mouth
-    found = components_at(load_directions(), (64 * y - 0.5, 64 * x - 0.5), most=3)
-    assert [f.region for f in found] == ["mouth"] * 3
+    found = components_at(load_directions(), (64 * y - 0.5, 64 * x - 0.5), least=0)
+    assert sum(f.strength for f in found if f.region == "mouth") > 0.8
