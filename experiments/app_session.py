@@ -136,6 +136,16 @@ class EditState:
         """Another face under the same changes."""
         return self.changed("face", dataclasses.replace(self.edit, face=face))
 
+    def with_truncation(self, truncation: float) -> "EditState":
+        """The same seed, nearer to the average face or farther from it.
+
+        Raises:
+          FacesemError: As `Face`.
+        """
+        face = dataclasses.replace(self.edit.face, truncation=_number(truncation, "truncation"))
+        edit = dataclasses.replace(self.edit, face=face)
+        return self.changed("truncation", edit, merge=True)
+
     def with_decorrelated(self, decorrelated: bool) -> "EditState":
         """The same changes, each with or without what comes along with it."""
         edit = dataclasses.replace(self.edit, decorrelated=bool(decorrelated))
