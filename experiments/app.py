@@ -42,7 +42,7 @@ class Options:
       open: Also open the page in the default browser.
     """
 
-    seed: int = 3
+    seed: int = 11
     truncation: float = 1.0
     generator: str = "digiface64"
     decomposer: str = "digiface64"

@@ -21,13 +21,13 @@ TURNS = {"pitch": 40.0, "yaw": 60.0, "roll": 40.0}
 """Degrees by which the rendered head turns; beyond, its canonical frame's edge comes into view."""
 _LIGHT_RANGES = {"ambient": (0, 1), "diffuse": (0, 1), "light_x": (-1, 1), "light_y": (-1, 1)}
 _SENSE = {
-    "pitch": "+ looks down",
-    "yaw": "+ nose to the picture's left",
-    "roll": "+ leans clockwise",
+    "pitch": "+ is down",
+    "yaw": "+ is left",
+    "roll": "+ is clockwise",
     "ambient": "from everywhere",
     "diffuse": "from one side",
-    "light_x": "+ from the picture's left",
-    "light_y": "+ from above",
+    "light_x": "+ is from the left",
+    "light_y": "+ is from above",
 }
 
 
@@ -114,21 +114,21 @@ def edit_tab(
                     elem_id="load",
                     min_width=80,
                 )
-        with gr.Column(scale=5, min_width=380):
             seed, truncation = _face_panel(buttons)
+        with gr.Column(scale=5, min_width=380):
             slots, hint = _component_panel(buttons, labels)
             amounts = {}
             for title, group in (("Pose", ANGLES), ("Light", LIGHTS)):
                 own = [n for n in group if n in names]
-                with _panel(title, "pairs", visible=bool(own)), gr.Row():
+                columns = "triples" if len(own) == 3 else "pairs"
+                with _panel(title, columns, visible=bool(own)), gr.Row():
                     amounts |= {n: _amount_slider(n) for n in own}
-            decorrelated = gr.Checkbox(
-                False,
-                label="Hold the other pose and light values where they are",
-                visible=bool(names),
-                container=False,
-                elem_id="decorrelated",
-            )
+            with gr.Group(elem_classes="panel", visible=bool(names)):
+                decorrelated = gr.Checkbox(
+                    False,
+                    label="A change of pose or light leaves the others as they are",
+                    elem_id="decorrelated",
+                )
     return Controls(session, stage, seed, truncation, decorrelated, amounts, slots, hint), buttons
 
 
@@ -139,7 +139,7 @@ def decomposition_tab() -> Decomposed:
         with gr.Column(scale=4, min_width=320):
             render = gr.HTML("", html_template=RENDER_TEMPLATE, elem_id="render", js_on_load=None)
         with gr.Column(scale=5, min_width=380):
-            with _panel("Turn the head", "pairs"), gr.Row():
+            with _panel("Turn the head", "triples"), gr.Row():
                 turns = [
                     _slider(f"turn-{n}", _title(n, "degrees"), (-most, most), 1)
                     for n, most in TURNS.items()
@@ -165,7 +165,7 @@ def _face_panel(buttons: dict) -> tuple[gr.Number, gr.Slider]:
                 precision=0,
                 minimum=0,
                 elem_id="seed",
-                min_width=150,
+                min_width=120,
             )
             truncation = _slider("truncation", "Truncation", (0, 2), 0.05, "0 is the average face")
         with gr.Row(elem_classes="actions"):
@@ -199,7 +199,8 @@ def _panel(title: str, classes: str = "", visible: bool = True) -> gr.Group:
 
 
 def _title(name: str, unit: str = "1") -> str:
-    return name.replace("_", " ").capitalize() + ("" if unit == "1" else f", {unit}")
+    sign = {"1": "", "degrees": " (°)"}.get(unit, f" ({unit})")
+    return name.replace("_", " ").capitalize() + sign
 
 
 def _slider(elem_id, label, ends, step, info=None, visible=True) -> gr.Slider:
@@ -212,9 +213,10 @@ def _slider(elem_id, label, ends, step, info=None, visible=True) -> gr.Slider:
         label=label,
         info=info,
         elem_id=elem_id,
-        min_width=150,
+        min_width=120,
         visible=visible,
         buttons=[],
+        elem_classes="centred" if low == -high else None,
     )
 
 

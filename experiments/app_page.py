@@ -161,7 +161,7 @@ class _Page:
         found = [
             gr.Slider(
                 value=session.state.edit.amount(name),
-                label=f"{name}, spreads",
+                label=f"{name} (spreads)",
                 info=f"{100 * share:.0f} % of what acts here" if share else "chosen by name",
                 visible=True,
             )
@@ -175,7 +175,8 @@ class _Page:
         if not session.slots:
             return "No component acts there"
         regions = dict.fromkeys(r for n in session.slots if (r := self._region(n)))
-        return html.escape(", ".join(regions).capitalize()) or "Components"
+        place = "At the ring" if session.mark else "Chosen"
+        return html.escape(f"{place}: {', '.join(regions)}") if regions else place
 
     def _region(self, label: str) -> str:
         return self.pictures.models.directions.direction(label).region

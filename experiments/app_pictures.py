@@ -27,7 +27,7 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
 from facesem_jax.semantics.components_at import ActingComponent, components_at
 from facesem_jax.semantics.direction_set import DirectionSet
-from facesem_jax.viz.overlays import strip_difference
+from facesem_jax.viz.overlays import ground_picture, strip_difference
 from facesem_jax.viz.pictures import enlarge, rgb
 from facesem_jax.viz.sheets import depth_range, strip_sheet
 
@@ -117,7 +117,7 @@ class EditPictures(NamedTuple):
     Attributes:
       before: The face.
       after: The edited face.
-      difference: What the edit changes: red lighter, blue darker.
+      difference: What the edit changes, over the pale face: red lighter, blue darker.
       limit: The change shown in full colour, as a share of the range from black to white.
     """
 
@@ -151,7 +151,8 @@ class Pictures:
           FacesemError: If the edited face is not finite.
         """
         pair = np.stack([self._before(edit.face), self._after(edit)])[None]
-        difference, limit = strip_difference(pair, np.array([0.0, 1.0]))
+        ground = ground_picture(pair[0, 0])[None]
+        difference, limit = strip_difference(pair, np.array([0.0, 1.0]), ground)
         pictures = np.concatenate([rgb(pair[0]), difference])
         return EditPictures(*enlarge(pictures, self.models.scale, smooth=True), limit)
 

@@ -25,6 +25,15 @@ THEME = gr.themes.Base(
     block_background_fill_dark="#1a1b1f",
     block_border_width="0px",
     block_shadow="none",
+    body_text_color_subdued="#65656b",
+    body_text_color_subdued_dark="#9c9ca3",
+    block_info_text_color="#65656b",
+    block_info_text_color_dark="#9c9ca3",
+    block_label_text_color="#1d1d1f",
+    block_title_text_color="#1d1d1f",
+    block_title_text_color_dark="#e6e6e8",
+    border_color_primary="#e3e3e8",
+    border_color_primary_dark="#2b2c32",
     body_text_color="#1d1d1f",
     body_text_color_dark="#e6e6e8",
 )
@@ -52,6 +61,7 @@ main.fillable { padding: 20px 24px 32px !important; }
 }
 .stage .ring.on { opacity: 1; }
 figcaption { margin-top: 5px; font-size: 0.82rem; color: var(--body-text-color-subdued); }
+.stage .scale { color: inherit; }
 figcaption b { color: var(--body-text-color); font-weight: 600; }
 .chips { display: flex; flex-wrap: wrap; gap: 6px; min-height: 26px; grid-column: 1 / -1; }
 .chips span {
@@ -59,17 +69,33 @@ figcaption b { color: var(--body-text-color); font-weight: 600; }
   background: color-mix(in srgb, var(--slider-color) 14%, transparent);
 }
 .panel { border-radius: 10px !important; background: var(--block-background-fill) !important; }
-.panel > div { padding: 6px 4px 10px; gap: 2px !important; background: none !important; }
-.panel .title { padding: 4px 12px 0; font-weight: 650; min-height: 24px; }
-.panel .block { padding: 4px 12px !important; background: none !important; }
-.panel.pairs .row {
-  display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 2px 6px;
+.panel > .styler { padding: 8px 4px !important; gap: 2px !important; background: none !important; }
+.panel .title { padding: 0 !important; font-weight: 650; min-height: 22px; }
+.panel div.block { padding: 4px 12px !important; background: none !important; }
+.panel div.block { border: 0 !important; }
+.panel div.block > .wrap .head { gap: 4px; align-items: flex-start; }
+.panel .head label { min-width: 0; }
+.panel .head input { width: 58px; text-align: right; font-variant-numeric: tabular-nums; }
+.panel .min_value, .panel .max_value { display: none; }
+.panel input[type="range"] { cursor: pointer; }
+.centred input[type="range"] {
+  --low: min(50%, var(--range_progress)); --high: max(50%, var(--range_progress));
+  --fill: linear-gradient(to right, var(--track) var(--low), var(--slider-color) var(--low)
+    var(--high), var(--track) var(--high));
+  --track: var(--border-color-primary);
+}
+.centred input[type="range"]::-webkit-slider-runnable-track { background: var(--fill) !important; }
+.centred input[type="range"]::-moz-range-track { background: var(--fill) !important; }
+.centred input[type="range"]::-moz-range-progress { background: none !important; }
+.panel .form { display: contents; }
+.panel .row:not(.actions) {
+  display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 4px 6px;
   background: none !important;
 }
-.panel input[type="number"] { background: none; }
+.panel.triples .row:not(.actions) { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .actions { gap: 8px !important; padding: 2px 0; }
-.panel .actions { display: flex !important; padding: 4px 12px 2px; }
-#decorrelated { padding: 2px 12px; }
+.actions button { border-radius: 7px !important; }
+.panel .actions { padding: 6px 12px 4px; background: none !important; }
 #sheet .parts { display: grid; grid-template-columns: repeat(6, 1fr); gap: 10px; margin: 10px 0; }
 #sheet figure { margin: 0; }
 #render img { max-width: 460px; }
