@@ -113,8 +113,13 @@ def _pictures(options: Options) -> Pictures:
 
 
 def _warm_up(pictures: Pictures, start: EditState) -> None:
-    """Compiles, after the first picture, what the first click and the first look will need."""
+    """Compiles, after the first picture, what first moves, clicks and looks will need."""
     edit = start.edit
+    directions = pictures.models.directions
+    for name in () if directions is None else directions.all_names[:1]:
+        moved = start.with_amount(name, 0.1)
+        pictures.latent(moved.edit)
+        pictures.latent(moved.with_decorrelated(True).edit)
     pictures.acting(edit, 0.5, 0.5)
     faces = pictures.decomposed(edit)
     pictures.rendered(faces, faces.view[0], faces.light[0])

@@ -21,13 +21,13 @@ TURNS = {"pitch": 40.0, "yaw": 60.0, "roll": 40.0}
 """Degrees by which the rendered head turns; beyond, its canonical frame's edge comes into view."""
 _LIGHT_RANGES = {"ambient": (0, 1), "diffuse": (0, 1), "light_x": (-1, 1), "light_y": (-1, 1)}
 _SENSE = {
-    "pitch": "+ is down",
-    "yaw": "+ is left",
-    "roll": "+ is clockwise",
+    "pitch": "+ down",
+    "yaw": "+ left",
+    "roll": "+ clockwise",
     "ambient": "from everywhere",
     "diffuse": "from one side",
-    "light_x": "+ is from the left",
-    "light_y": "+ is from above",
+    "light_x": "+ from the left",
+    "light_y": "+ from above",
 }
 
 

@@ -67,7 +67,7 @@ class AppModels:
 
     @property
     def scale(self) -> int:
-        """How many times a face is enlarged for the page."""
+        """How many times a face is enlarged for the page; those beside it half as often."""
         return max(1, _SHOWN // self.generator.config.resolution)
 
 
@@ -112,7 +112,7 @@ def load_models(
 
 
 class EditPictures(NamedTuple):
-    """Three pictures of an edit, of one size.
+    """Three pictures of an edit; `after` is the larger one where they are enlarged.
 
     Attributes:
       before: The face.
@@ -153,8 +153,11 @@ class Pictures:
         pair = np.stack([self._before(edit.face), self._after(edit)])[None]
         ground = ground_picture(pair[0, 0])[None]
         difference, limit = strip_difference(pair, np.array([0.0, 1.0]), ground)
-        pictures = np.concatenate([rgb(pair[0]), difference])
-        return EditPictures(*enlarge(pictures, self.models.scale, smooth=True), limit)
+        scale = self.models.scale
+        # Beside the face, and smaller: packing the pictures takes longer than drawing them.
+        beside = np.concatenate([rgb(pair[0, :1]), difference])
+        before, changed = enlarge(beside, max(1, scale // 2), smooth=True)
+        return EditPictures(before, enlarge(rgb(pair[0, 1]), scale, smooth=True), changed, limit)
 
     def picture(self, edit: Edit) -> UInt8[np.ndarray, "h w 3"]:
         """The edited face, pixel for pixel."""

@@ -45,6 +45,8 @@ main.fillable { padding: 20px 24px 32px !important; }
 #top h1 { font-size: 1.5rem; font-weight: 650; letter-spacing: -0.015em; margin: 0; }
 #top p { margin: 0; color: var(--body-text-color-subdued); }
 #top .note { margin-top: 6px; }
+/* Gradio's own margin around any HTML. */
+.html-container { padding: 0 !important; }
 #edit { gap: 24px; }
 .stage { display: grid; grid-template-columns: repeat(6, 1fr); gap: 14px; }
 .stage figure { margin: 0; min-width: 0; }
@@ -70,7 +72,7 @@ figcaption b { color: var(--body-text-color); font-weight: 600; }
 }
 .panel { border-radius: 10px !important; background: var(--block-background-fill) !important; }
 .panel > .styler { padding: 8px 4px !important; gap: 2px !important; background: none !important; }
-.panel .title { padding: 0 !important; font-weight: 650; min-height: 22px; }
+.panel .title { font-weight: 650; min-height: 22px; }
 .panel div.block { padding: 4px 12px !important; background: none !important; }
 .panel div.block { border: 0 !important; }
 .panel div.block > .wrap .head { gap: 4px; align-items: flex-start; }
@@ -78,15 +80,20 @@ figcaption b { color: var(--body-text-color); font-weight: 600; }
 .panel .head input { width: 58px; text-align: right; font-variant-numeric: tabular-nums; }
 .panel .min_value, .panel .max_value { display: none; }
 .panel input[type="range"] { cursor: pointer; }
-.centred input[type="range"] {
-  --low: min(50%, var(--range_progress)); --high: max(50%, var(--range_progress));
+.panel input[type="range"] {
+  --low: 0%; --high: var(--range_progress); --track: var(--border-color-primary);
   --fill: linear-gradient(to right, var(--track) var(--low), var(--slider-color) var(--low)
     var(--high), var(--track) var(--high));
-  --track: var(--border-color-primary);
 }
-.centred input[type="range"]::-webkit-slider-runnable-track { background: var(--fill) !important; }
-.centred input[type="range"]::-moz-range-track { background: var(--fill) !important; }
-.centred input[type="range"]::-moz-range-progress { background: none !important; }
+/* From the middle, where these sliders stand at nothing. */
+.panel .centred input[type="range"] {
+  --low: min(50%, var(--range_progress)); --high: max(50%, var(--range_progress));
+}
+.panel input[type="range"]::-webkit-slider-runnable-track { background: var(--fill) !important; }
+.panel input[type="range"]::-moz-range-track { background: var(--fill) !important; }
+.panel input[type="range"]::-moz-range-progress { background: none !important; }
+.panel input[type="range"]::-webkit-slider-thumb { box-shadow: 0 0 0 1px #0003, 0 1px 3px #0004; }
+.dark input { color-scheme: dark; }
 .panel .form { display: contents; }
 .panel .row:not(.actions) {
   display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 4px 6px;

@@ -10,6 +10,7 @@ from facesem_jax.decomposer import CropBox
 from facesem_jax.direction_files import directions_bytes
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.direction_set import DirectionSet
+from facesem_jax.viz.pictures import enlarge
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,13 @@ def test_the_latent_moves_by_the_amounts(pictures, tiny_generator):
 
 def test_before_after_and_difference(pictures):
     still, moved = pictures.edit(START), pictures.edit(MOVED)
-    assert still.before.shape == (384, 384, 3)
-    np.testing.assert_array_equal(still.before, still.after)
+    assert still.before.shape == still.difference.shape == (192, 192, 3)
+    assert still.after.shape == (384, 384, 3)
+    np.testing.assert_array_equal(still.after, enlarge(pictures.picture(START), 12, smooth=True))
     # Grey alone where nothing changes.
     assert np.ptp(still.difference, axis=-1).max() == 0 and still.limit == 0
     np.testing.assert_array_equal(moved.before, still.before)
+    assert (moved.after != still.after).any()
     assert moved.limit > 0 and np.ptp(moved.difference, axis=-1).max() > 50
 
 
