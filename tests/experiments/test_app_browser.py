@@ -1,11 +1,14 @@
 """The app in a real browser: what a person would do on its page."""
 
 import base64
+import contextlib
 import io
 import json
 import pathlib
 import shutil
 import socket
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -22,15 +25,22 @@ from experiments import app  # noqa: E402
 MOUTH = (0.87, 0.5)
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The app with the bundled pair."""
+@contextlib.contextmanager
+def running(**options):
+    """The app's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = app.start_app(app.Options(port=port))
+    page = app.start_app(app.Options(port=port, **options))
     yield page.local_url
     page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The app with the bundled pair."""
+    with running() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +55,21 @@ def browser():
 def page(browser, server):
     """A fresh tab that shows its first picture; fails on requests to elsewhere, or on errors."""
     tab = browser.new_page(viewport={"width": 1240, "height": 900})
+    tab.set_default_timeout(20000)
     asked, errors = [], []
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto(server)
-    tab.wait_for_function("document.querySelector('img.after')?.naturalWidth > 0")
+    open_page(tab, server)
     yield tab
     tab.close()
-    assert not [url for url in asked if not url.startswith((server, "data:", "blob:"))]
+    own = ("http://127.0.0.1:", "data:", "blob:", "about:")
+    assert not [url for url in asked if not url.startswith(own)]
     assert not errors
+
+
+def open_page(tab, url):
+    tab.goto(url)
+    tab.wait_for_function("document.querySelector('img.after')?.naturalWidth > 0")
 
 
 def picture(page, name="after"):
@@ -151,8 +167,7 @@ def test_saved_in_one_tab_and_loaded_in_another(page, browser, server, tmp_path)
     assert Image.open(files["gif"]).n_frames == 28
 
     other = browser.new_page()
-    other.goto(server)
-    other.wait_for_function("document.querySelector('img.after')?.naturalWidth > 0")
+    open_page(other, server)
     assert not np.array_equal(picture(other), shown)
     wait_for_change(other, lambda: load(other, files["save"]))
     np.testing.assert_array_equal(picture(other), shown)
@@ -177,3 +192,22 @@ def test_decomposition(page):
     page.locator("#turn-yaw input[type=number]").fill("35")
     page.wait_for_function("old => document.querySelector('#render img').src !== old", arg=before)
     assert "pitch" in page.locator(".block.numbers").inner_text()
+
+
+def test_a_converted_generator_without_directions(page, pair):
+    """It says so, and draws what it can."""
+    with running(generator=str(pair), decomposer=str(pair)) as url:
+        open_page(page, url)
+        assert "There are no directions" in page.locator("#top").inner_text()
+        assert page.locator("#amount-yaw, #choice").count() == 0
+        wait_for_change(page, page.locator("#random").click)
+        page.goto("about:blank")
+
+
+def test_only_this_machine_is_answered(server):
+    """A page elsewhere whose name leads here (DNS rebinding) is refused."""
+    request = urllib.request.Request(server, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)
+    with urllib.request.urlopen(server) as answer:
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
