@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import importlib.util
 import os
+import threading
 import time
 
 from experiments.app_pictures import Pictures, load_models
@@ -22,6 +23,7 @@ _POLICY = (
     "connect-src 'self' data: blob:; frame-ancestors 'self'; form-action 'self'"
 )
 _MOST_UPLOAD = "8mb"
+_PATIENCE = 5.0  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,14 +72,19 @@ def start_app(options: Options):
     # Beside the imports below, which take as long.
     pictures = worker.submit(_pictures, options)
     first = worker.submit(lambda: pictures.result().edit(start.edit))
-    worker.submit(lambda: _warm_up(pictures.result(), start))
+    begun = threading.Event()
+    worker.submit(lambda: _warm_up(pictures.result(), start, begun))
     worker.shutdown(wait=False)
     import gradio as gr  # noqa: F401 # Before the page, so that both threads are at work.
 
     from experiments.app_page import Session, build_page
     from experiments.app_style import STYLE, THEME
 
-    page = build_page(pictures.result(), Session(start), first.result)
+    def wait_for_first():
+        first.result()
+        begun.set()
+
+    page = build_page(pictures.result(), Session(start), wait_for_first)
     try:
         page.launch(
             server_name=_HOST,
@@ -112,8 +119,9 @@ def _pictures(options: Options) -> Pictures:
     )
 
 
-def _warm_up(pictures: Pictures, start: EditState) -> None:
-    """Compiles, after the first picture, what first moves, clicks and looks will need."""
+def _warm_up(pictures: Pictures, start: EditState, begun: threading.Event) -> None:
+    """Compiles, once a page has begun, what its first moves, clicks and looks will need."""
+    begun.wait(_PATIENCE)  # The browser draws the page meanwhile, and wants the processor.
     edit = start.edit
     directions = pictures.models.directions
     for name in () if directions is None else directions.all_names[:1]:
