@@ -133,7 +133,7 @@ class _Page:
         edit = session.state.edit
         found = self.pictures.edit(edit)
         changed = [_amount_words(n, t) for n, t in edit.amounts]
-        percent = f"{100 * found.limit:.0f} %" if found.limit >= 0.01 else "under 1 %"
+        percent = f"{100 * found.limit:.0f}\N{NO-BREAK SPACE}%"
         return {
             "before": _uri(found.before),
             "after": _uri(found.after),

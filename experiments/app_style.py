@@ -111,6 +111,8 @@ footer { display: none !important; }
 @media (max-width: 760px) {
   .stage .main, .stage .pair { grid-column: 1 / -1; }
   .stage .pair { flex-direction: row; }
+  .stage .pair figure { flex: 1 1 0; }
+  .panel.triples .row:not(.actions) { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   #sheet .parts { grid-template-columns: repeat(3, 1fr); }
 }
 """
