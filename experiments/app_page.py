@@ -182,8 +182,11 @@ class _Page:
         return self.pictures.models.directions.direction(label).region
 
     def _begin(self, session):
-        self.first()
-        return self._refused(self._shown, session)
+        def compute():
+            self.first()
+            return self._shown(session)
+
+        return self._refused(compute)
 
     def _refused(self, compute, *args):
         try:

@@ -61,6 +61,14 @@ def test_what_changes_nothing_is_no_step():
     assert EditState().reset() == EditState()
 
 
+def test_a_drag_of_the_truncation_is_one_step():
+    state = EditState(EDIT).with_truncation(0.6).with_truncation(0.9)
+    assert state.edit == dataclasses.replace(EDIT, face=Face(7, 0.9))
+    assert state.undo().edit == EDIT
+    with pytest.raises(FacesemError, match="truncation is 5"):
+        state.with_truncation(5)
+
+
 def test_other_changes_and_the_way_back():
     state = EditState(EDIT)
     changed = state.with_face(Face(9)).with_decorrelated(False).reset()
