@@ -88,13 +88,16 @@ def component_pictures(
 
 
 def strip_difference(
-    images: Float[np.ndarray, "m t h w 3"], amounts: Float[np.ndarray, " t"]
+    images: Float[np.ndarray, "m t h w 3"],
+    amounts: Float[np.ndarray, " t"],
+    ground: UInt8[np.ndarray, "m h w 3"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "m h w 3"], float]:
-    """What the largest amount changes: the image there minus the image at 0, over white.
+    """What the largest amount changes: the image there minus the image at 0.
 
     Args:
       images: Faces by amounts, in [-1, 1].
       amounts: In any unit; the largest one and the one nearest to 0 are compared.
+      ground: What lies under the change; white if not given.
 
     Returns:
       The pictures and their common limit, shown in full colour: the 99.5th percentile of the
@@ -104,4 +107,4 @@ def strip_difference(
     largest, zero = int(np.argmax(amounts)), int(np.argmin(np.abs(amounts)))
     change = (np.asarray(images[:, largest], np.float64) - images[:, zero]) / 2
     limit = float(np.quantile(magnitude(change), 0.995))
-    return change_picture(change, limit), limit
+    return change_picture(change, limit, ground), limit
