@@ -1,7 +1,7 @@
 """Writes the tables of docs/results.md from finished runs.
 
     python -m experiments.environment && python -m experiments.relations
-    python -m experiments.augment
+    python -m experiments.compare && python -m experiments.augment
     python -m experiments.results_page --runs outputs --page docs/results.md
 
 Each table stands between two comments, ``<!-- NAME begin -->`` and ``<!-- NAME end -->``, NAME
@@ -13,6 +13,7 @@ import json
 import pathlib
 from collections.abc import Callable, Mapping
 
+from experiments.compare_results import COLUMNS, Column
 from experiments.output_files import write_files
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
@@ -104,9 +105,32 @@ def augment_table(metrics: Mapping) -> str:
     return markdown_table(["", *ways, "gain of extrapolated"], rows)
 
 
+def compare_table(metrics: Mapping) -> str:
+    """Every method in every column that was measured, the best of those without targets in bold."""
+    keys = [k for k in COLUMNS if any(k in row for row in metrics["methods"].values())]
+    best = {key: entry["best"] for key, entry in metrics["winners"].items()}
+    rows = []
+    for name, row in metrics["methods"].items():
+        cells = [f"{name} ({row['directions']})"]
+        for key in keys:
+            mean, column = row.get(key, {}).get("mean"), COLUMNS[key]
+            shown = _number(None if mean is None else mean * (100 if _share(column) else 1))
+            cells.append(f"**{shown}**" if best.get(key) == name else shown)
+        rows.append(cells)
+    units = {"percent": ", %", "degrees": ", °", "spreads": ", spreads"}
+    titles = [COLUMNS[k].title.replace("|", "\\|").replace("*", "\\*") for k in keys]
+    head = [f"{t}{units.get(COLUMNS[k].unit, '')}" for t, k in zip(titles, keys, strict=True)]
+    return markdown_table(["", *head], rows)
+
+
+def _share(column: Column) -> bool:
+    return column.unit == "percent"
+
+
 TABLES: dict[str, Callable[[Mapping], str]] = {
     "environment": environment_table,
     "relations": relations_table,
+    "compare": compare_table,
     "augment": augment_table,
 }
 

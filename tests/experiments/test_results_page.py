@@ -22,6 +22,13 @@ METRICS = {
         "rotations": {"r": 0.27, "p": 0.005, "count": 199, "null_mean": 0.05, "null_std": 0.06},
         "pixels": {"r": 0.36, "p": 0.001},
     },
+    "compare": {
+        "winners": {"locality": {"best": "ours", "tied": []}},
+        "methods": {
+            "ours": {"directions": 16, "locality": {"mean": 0.431}, "identity": {"mean": None}},
+            "PCA": {"directions": 16, "locality": {"mean": 0.25}},
+        },
+    },
     "augment": {
         "labels": {
             "yaw": {
@@ -59,6 +66,11 @@ def test_tables_of_the_runs_that_are_there_are_renewed(tmp_path):
     assert "| yaw, 32 faces, outermost | 30.2° | 30.2° | 7.5 [5, 10] |" in text
     main(Options(tmp_path, page))
     assert page.read_text() == text
+
+
+def test_the_best_is_in_bold():
+    table = TABLES["compare"](METRICS["compare"])
+    assert "| ours (16) | **43.1** | – |" in table and "| PCA (16) | 25 | – |" in table
 
 
 def test_every_table_has_cells_for_its_head():
