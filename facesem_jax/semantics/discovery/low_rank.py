@@ -21,8 +21,9 @@ from facesem_jax.semantics.semantic_function import (
     framed_images,
 )
 
-AUTHORS_WEIGHT = 1 / 60
-"""lambda of robust PCA in the authors' code."""
+AUTHORS_WEIGHT = 512**0.5 / 60
+"""Times 1/sqrt(d) the lambda of robust PCA: 1/60, as in the authors' code, at their d of 512."""
+_TOLERANCE = 1e-5  # Of robust PCA: the rank has settled by then.
 
 
 @jax.tree_util.register_dataclass
@@ -118,7 +119,7 @@ def low_rank_directions(
     rest: Float[np.ndarray, "d d"],
     count: int,
     *,
-    weight: float = AUTHORS_WEIGHT,
+    weight: float | None = None,
     relaxed: int = 0,
     name: str = "region",
 ) -> Discovered:
@@ -132,7 +133,8 @@ def low_rank_directions(
       region: ``J^T J`` of the region's pixels, divided by their number.
       rest: ``J^T J`` of the other pixels, divided by their number.
       count: Most directions wanted; the region's rank may give fewer.
-      weight: lambda of robust PCA: smaller leaves a lower rank.
+      weight: lambda of robust PCA: smaller leaves a lower rank. Default: `AUTHORS_WEIGHT` over the
+        square root of d.
       relaxed: Directions of the rest's principal space to give up, its weakest ones: the rest then
         changes a little.
       name: Of the region; the directions are "name-1" and so on.
@@ -159,7 +161,8 @@ def low_rank_directions(
     check_shape("rest", rest, np.shape(region))
     d = len(region)
     check_count(count, d)
-    front, back = robust_pca(region, weight), robust_pca(rest, weight)
+    weight = AUTHORS_WEIGHT / d**0.5 if weight is None else weight
+    front, back = (robust_pca(m, weight, tolerance=_TOLERANCE) for m in (region, rest))
     _, singular, right = np.linalg.svd(front.low_rank)
     principal = right[: front.rank]
     _, _, right = np.linalg.svd(back.low_rank)
