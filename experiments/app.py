@@ -68,15 +68,17 @@ def start_app(options: Options):
     if not 1 <= options.port <= 65535:
         raise FacesemError(f"port is {options.port}; expected 1 to 65535.")
     start = EditState(Edit(Face(options.seed, options.truncation)))
-    worker = concurrent.futures.ThreadPoolExecutor(1, "app-start")
-    # Beside the imports below, which take as long.
-    pictures = worker.submit(_pictures, options)
-    first = worker.submit(lambda: pictures.result().edit(start.edit))
+    # Before the threads: NumPy reads an array's header, and Gradio its own components, through
+    # Python's syntax trees, which two threads of Python 3.11 cannot build at once.
+    pictures = Pictures(
+        load_models(options.generator, options.decomposer, options.directions, options.crop)
+    )
     begun = threading.Event()
-    worker.submit(lambda: _warm_up(pictures.result(), start, begun))
+    # Beside the imports below, which take as long.
+    worker = concurrent.futures.ThreadPoolExecutor(1, "app-start")
+    first = worker.submit(pictures.edit, start.edit)
+    worker.submit(_warm_up, pictures, start, begun)
     worker.shutdown(wait=False)
-    import gradio as gr  # noqa: F401 # Before the page, so that both threads are at work.
-
     from experiments.app_page import Session, build_page
     from experiments.app_style import STYLE, THEME
 
@@ -84,7 +86,7 @@ def start_app(options: Options):
         first.result()
         begun.set()
 
-    page = build_page(pictures.result(), Session(start), wait_for_first)
+    page = build_page(pictures, Session(start), wait_for_first)
     try:
         page.launch(
             server_name=_HOST,
@@ -111,12 +113,6 @@ def start_app(options: Options):
             f"the app cannot listen on port {options.port}: choose another --port. ({error})"
         ) from error
     return page
-
-
-def _pictures(options: Options) -> Pictures:
-    return Pictures(
-        load_models(options.generator, options.decomposer, options.directions, options.crop)
-    )
 
 
 def _warm_up(pictures: Pictures, start: EditState, begun: threading.Event) -> None:
