@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from facesem_jax.checks import check_shape
+from facesem_jax.decomposer.crop import CropBox
 from facesem_jax.errors import FacesemError
 
 #: Order of a face's points; left and right are those of the image.
@@ -113,9 +114,29 @@ def face_transform(points: Points, framing: str = "digiface64") -> Transform:
     raise FacesemError(f"unknown framing {framing!r}; known are {', '.join(FRAMINGS)}.")
 
 
-def box_transform(top: float, left: float, side: float) -> Transform:
-    """The upright square frame of a box in pixels of the photo."""
-    return np.array([[side, 0.0, left], [0.0, side, top]])
+def box_transform(top: float, left: float, height: float, width: float | None = None) -> Transform:
+    """The upright frame of a box in pixels of the photo.
+
+    Args:
+      top: Upper edge.
+      left: Left edge.
+      height: Height.
+      width: Width; the height if ``None``. Another one stretches the frame: A is then no rotation
+        times a factor, and everything here but the fits still holds.
+    """
+    return np.array([[height if width is None else width, 0.0, left], [0.0, height, top]])
+
+
+def part_transform(transform: Transform, box: CropBox) -> Transform:
+    """The transform of a part of a frame, such as a generator's crop for the decomposer.
+
+    Args:
+      transform: Frame to photo.
+      box: The part, in fractions of the frame.
+    """
+    inner = box_transform(box.top, box.left, box.height, box.width)
+    matrix = transform[:, :2]
+    return np.concatenate([matrix @ inner[:, :2], matrix @ inner[:, 2:] + transform[:, 2:]], axis=1)
 
 
 def invert_transform(transform: Transform) -> Transform:
@@ -125,8 +146,8 @@ def invert_transform(transform: Transform) -> Transform:
 
 
 def frame_side(transform: Transform) -> float:
-    """Side of the frame in pixels of the photo: the square root of A's determinant."""
-    return float(np.sqrt(np.linalg.det(transform[:, :2])))
+    """Side of the frame in pixels of the photo (the longer one of a stretched frame)."""
+    return float(np.linalg.norm(transform[:, :2], axis=0).max())
 
 
 def align_face(
