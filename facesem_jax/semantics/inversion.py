@@ -15,9 +15,10 @@ w_plus. The fourth term is zero in W; without it a w_plus fits an image with row
 together. D is the perceptual distance of `facesem_jax.semantics.perceptual`, left out without an
 encoder.
 
-A generator's noise inputs are no unknowns here: this package's generators have fixed noise
-constants, which are weights like others (the bundled one has none), so that an image is a function
-of w alone.
+Noise inputs are no unknowns here: the generators of this package store one noise map per layer,
+which is a weight like others, so that an image is a function of w alone. To fit the maps too would
+let them draw what no edit moves. (The bundled generator's noise strengths are 0.083 in the 4x4
+layer and below 0.005 elsewhere.)
 
 Source: Image2StyleGAN (Abdal et al. 2019, arXiv 1904.03189) inverts into W+; the Gaussian model of
 the mapped latents is that of Zhu et al. (2020, arXiv 2012.09036), here without their inverse leaky
