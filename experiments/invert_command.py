@@ -62,6 +62,8 @@ class Options:
       learning_rate: Step in units of the latents' standard deviation.
       prior: Weight of staying near the generator's own latents.
       spread: Weight of keeping the layers' latents alike (w_plus only).
+      perceptual: Weight of the distance between the encoder's features of both images; 0 where the
+        generator has no encoder.
       seed: Draws the latents to which the prior is fitted.
       crop: The face: top,left,height,width in pixels or in fractions of the picture; or a name.
         Default: the largest square in the middle.
@@ -83,6 +85,7 @@ class Options:
     learning_rate: float = _DEFAULTS.learning_rate
     prior: float = _DEFAULTS.prior_weight
     spread: float = _DEFAULTS.spread_weight
+    perceptual: float = _DEFAULTS.perceptual_weight
     seed: int = 0
     crop: str | None = None
     align: bool = False
@@ -123,6 +126,7 @@ class Options:
             learning_rate=self.learning_rate,
             prior_weight=self.prior,
             spread_weight=self.spread,
+            perceptual_weight=self.perceptual,
         )
 
 
@@ -141,6 +145,20 @@ def encoder_of(generator: str):
     return facesem_jax.load_encoder(directory)
 
 
+def matching_encoder(generator, encoder):
+    """The encoder where it is of the generator's sizes, else ``None``."""
+    config = generator.config
+    sizes = (config.resolution, config.w_dim)
+    fits = encoder is not None and (encoder.config.resolution, encoder.config.w_dim) == sizes
+    return encoder if fits else None
+
+
+def mapped_prior(generator, seed: int) -> LatentPrior:
+    """The prior of 4,096 mapped latents."""
+    z = jax.random.normal(jax.random.key(seed), (4096, generator.config.z_dim))
+    return fit_latent_prior(jax.jit(lambda m, z: m(z))(generator.mapping, z))
+
+
 def first_guess(
     generator, encoder, image: Float[np.ndarray, "h w 3"], prior: LatentPrior, space: str
 ) -> Float[np.ndarray, "1 *l d"]:
@@ -157,8 +175,8 @@ def first_guess(
       FacesemError: If the generator has no W+.
     """
     config = generator.config
-    sizes = (config.resolution, config.w_dim)
-    if encoder is not None and (encoder.config.resolution, encoder.config.w_dim) == sizes:
+    encoder = matching_encoder(generator, encoder)
+    if encoder is not None:
         w = jax.jit(lambda e, x: e(x))(encoder, jnp.asarray(image[None]))
     else:
         w = prior.mean[None]
@@ -191,6 +209,35 @@ def inversion_picture(found: Inversion, image: Float[np.ndarray, "h w 3"], optio
     return grid(enlarge(row, options.scale, options.smooth)[None])
 
 
+def run_inversion(
+    generator,
+    encoder,
+    image: Float[np.ndarray, "h w 3"],
+    start: Float[np.ndarray, "1 *l d"],
+    prior: LatentPrior,
+    settings: InversionSettings,
+    console: Console,
+) -> Inversion:
+    """Inverts one image with a progress bar.
+
+    Raises:
+      FacesemError: If no step had a finite loss.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("inverting", total=settings.steps)
+        states = stream_inversion(generator, image[None], start, prior, settings, encoder=encoder)
+        for state in states:
+            progress.update(
+                task,
+                completed=int(state.step[0]),
+                description=f"inverting, loss {float(state.best_loss[0]):.4f}",
+            )
+    if not np.isfinite(state.best_loss).all():
+        raise FacesemError("no step had a finite loss: the generator's images are not finite.")
+    return inversion_result(generator, image[None], state)
+
+
 def main(options: Options) -> None:
     """Inverts and writes."""
     options = options.checked()
@@ -199,21 +246,10 @@ def main(options: Options) -> None:
     with console.status("loading the generator"):
         generator = facesem_jax.load_generator(options.generator)
         image, note = read_face(options, generator)
-        z = jax.random.normal(jax.random.key(options.seed), (4096, generator.config.z_dim))
-        prior = fit_latent_prior(jax.jit(lambda m, z: m(z))(generator.mapping, z))
-        start = first_guess(generator, encoder_of(options.generator), image, prior, options.space)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("inverting", total=settings.steps)
-        for state in stream_inversion(generator, image[None], start, prior, settings):
-            progress.update(
-                task,
-                completed=int(state.step[0]),
-                description=f"inverting, loss {float(state.best_loss[0]):.4f}",
-            )
-    found = inversion_result(generator, image[None], state)
-    if not np.isfinite(state.best_loss).all():
-        raise FacesemError("no step had a finite loss: the generator's images are not finite.")
+        prior = mapped_prior(generator, options.seed)
+        encoder = matching_encoder(generator, encoder_of(options.generator))
+        start = first_guess(generator, encoder, image, prior, options.space)
+    found = run_inversion(generator, encoder, image, start, prior, settings, console)
     before = float(psnr(synthesize(generator, start), image[None])[0])
     files = {
         options.output: npy_bytes(found.w),
