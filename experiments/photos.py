@@ -63,7 +63,7 @@ class Options:
     """
 
     sources: pathlib.Path | None = None
-    steps: int = 300
+    steps: int = 150
     generator: str = "digiface64"
     decomposer: str = "digiface64"
     output: pathlib.Path = pathlib.Path("outputs/photos")
@@ -120,22 +120,23 @@ def framed_photograph(photograph: Photograph, content: bytes, models: Models) ->
 
 def invert_both(
     framed: FramedPhoto, models: Models, settings: InversionSettings
-) -> tuple[dict, Float[np.ndarray, "3 h w 3"], Float[np.ndarray, "1 d"]]:
+) -> tuple[dict, Float[np.ndarray, "3 h w 3"], dict[str, np.ndarray]]:
     """Inverts into W, then from there into W+.
 
     Returns:
-      The numbers; the encoder's, W's and W+'s face in [-1, 1]; and the w found.
+      The numbers; the encoder's, W's and W+'s face in [-1, 1]; and the latents found,
+      "w" and "w_plus".
     """
     image = framed.image[None]
     start = first_guess(models.generator, models.encoder, framed.image, models.prior, "w")
     guess = np.clip(synthesize(models.generator, start), -1, 1)
     numbers = {"encoder": _numbers(guess, image, start, models.prior)}
-    faces, w = [guess[0]], start
+    faces, latents = [guess[0]], {}
     for space in ("w", "w_plus"):
         begin = time.perf_counter()
         if space == "w_plus":
             # W+ goes on from w: its first image is W's last.
-            start = np.repeat(w[:, None], models.generator.config.num_layers, axis=1)
+            start = np.repeat(latents["w"][:, None], models.generator.config.num_layers, axis=1)
         found = invert(models.generator, image, start, models.prior, settings)
         numbers[space] = _numbers(found.images, image, found.w, models.prior)
         numbers[space] |= {
@@ -143,8 +144,8 @@ def invert_both(
             "seconds": round(time.perf_counter() - begin, 2),
         }
         faces.append(found.images[0])
-        w = found.w if space == "w" else w
-    return numbers, np.stack(faces), w
+        latents[space] = found.w
+    return numbers, np.stack(faces), latents
 
 
 def _numbers(drawn, image, w, prior) -> dict:
@@ -155,23 +156,26 @@ def _numbers(drawn, image, w, prior) -> dict:
 
 
 def edit_views(
-    framed: FramedPhoto, w: Float[np.ndarray, "1 d"], models: Models
+    framed: FramedPhoto, latents: dict[str, np.ndarray], models: Models
 ) -> tuple[dict[str, UInt8[np.ndarray, "3 s s 3"]], dict[str, float]]:
     """Every edit of `EDITS`: less, none, more, as seen around the face in the whole photo.
+
+    A change that is added starts from w, a face that replaces the photo's from the W+ that comes
+    nearer to it.
 
     Returns:
       The views, and the share of the photo's pixels that "more" changes.
     """
     views, shares = {}, {}
-    inverted = np.clip(synthesize(models.generator, w)[0], -1, 1)
     around = enlarged_frame(framed.transform, _VIEW)
     for name, amount in EDITS.items():
         mask = photo_mask([name], models.directions, framed.image, models.decomposer, models.crop)
-        row = []
+        blend, row = blend_of([name], "auto"), []
+        w = latents["w_plus" if blend == "replace" else "w"]
+        inverted = np.clip(synthesize(models.generator, w)[0], -1, 1)
         for factor in (-1.0, 0.0, 1.0):
             move = models.directions.move({name: factor * amount})
             edited = np.clip(synthesize(models.generator, w + move)[0], -1, 1)
-            blend = blend_of([name], "auto")
             # The middle is the photo itself, for a pose what the generator makes of it.
             photo = blend_edit(framed, inverted, edited, mask, blend)
             row.append(rgb(align_face(photo, around, _VIEW_SIZE)))
@@ -213,8 +217,8 @@ def run(options: Options, track: Track) -> tuple[dict, list[PhotoResult]]:
     settings = InversionSettings(steps=options.steps)
     for photograph in track(there, "photographs", len(there)):
         framed = framed_photograph(photograph, contents[photograph], models)
-        numbers, faces, w = invert_both(framed, models, settings)
-        views, shares = edit_views(framed, w, models)
+        numbers, faces, latents = invert_both(framed, models, settings)
+        views, shares = edit_views(framed, latents, models)
         numbers["changed_share"] = shares
         results.append(PhotoResult(photograph, framed.image, faces, views, numbers))
         watch.lap(photograph.name)
