@@ -46,7 +46,7 @@ class Place:
             raise FacesemError(f"face is {self.face}; expected 1 for the largest face, or more.")
         for name, default in (("face", 1), ("framing", None)):
             if not self.align and getattr(self, name) != default:
-                raise FacesemError(f"--{name} is for --align.")
+                raise FacesemError(f"--{name} is for faces found by landmarks (--align, no box).")
 
 
 class FramedPhoto(NamedTuple):

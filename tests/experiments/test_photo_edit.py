@@ -106,7 +106,7 @@ def test_the_mask_follows_what_moves(pair):
         ({"yaw": 1.0, "seed": 3}, "--seed or --photo"),
         ({"yaw": 1.0, "strip": 3}, "--strip is for faces without a photo"),
         ({"yaw": 1.0, "steps": 0}, "steps is 0"),
-        ({"yaw": 1.0, "face": 2}, "--face is for --align"),
+        ({"yaw": 1.0, "face": 2}, "--face is for faces found by landmarks"),
         ({"yaw": 1.0, "box": "moon"}, "unknown crop"),
         ({"yaw": 1.0, "truncation": 0.5}, "not for --photo"),
         ({"yaw": 1.0, "photo": None, "box": None, "steps": 7}, "--steps is for a photo"),

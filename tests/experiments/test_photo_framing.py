@@ -93,8 +93,8 @@ def test_a_box_is_taken_as_it_is(photo):
     ("given", "message"),
     [
         ({"align": True, "crop": "0,0,1,1"}, "--align or --crop"),
-        ({"face": 2}, "--face is for --align"),
-        ({"framing": "ffhq"}, "--framing is for --align"),
+        ({"face": 2}, "--face is for faces found by landmarks"),
+        ({"framing": "ffhq"}, "--framing is for faces found by landmarks"),
         ({"align": True, "face": 0}, "face is 0"),
     ],
 )
