@@ -27,6 +27,7 @@ from facesem_jax.semantics.direction_set import DirectionSet
 from facesem_jax.semantics.edit_mask import (
     canonical_support,
     face_mask,
+    inside_mask,
     mask_in_frame,
     soft_mask,
     support_in_view,
@@ -143,10 +144,12 @@ def blend_edit(
       framed: The photo.
       inverted: The generator's face of it, in [-1, 1].
       edited: The same face, edited.
-      mask: Where the edit acts, in the frame.
+      mask: Where the edit acts, in the frame; kept within the face where its landmarks are known.
       blend: "add" for photo + mask (edited - inverted), "replace" for photo + mask (edited -
         photo).
     """
+    if framed.landmarks is not None:
+        mask = mask * inside_mask(framed.landmarks, len(mask), len(mask) / 16)
     if blend == "add":
         return add_back(framed.photo, edited - inverted, framed.transform, mask)
     return paste_back(framed.photo, edited, framed.transform, mask)

@@ -15,6 +15,7 @@ from facesem_jax.alignment import (
     box_transform,
     face_transform,
     frame_side,
+    invert_transform,
     part_transform,
 )
 from facesem_jax.decomposer.crop import CROPS, CropBox
@@ -57,12 +58,14 @@ class FramedPhoto(NamedTuple):
       transform: Frame to photo, see `facesem_jax.alignment`.
       image: The frame's content in [-1, 1].
       note: What the user should know.
+      landmarks: Of the face, in fractions of the frame; ``None`` where they are not known.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
     transform: Transform
     image: Float[np.ndarray, "s s 3"]
     note: str
+    landmarks: Float[np.ndarray, "468 2"] | None = None
 
 
 def framing_of(generator: str) -> str:
@@ -100,9 +103,9 @@ def frame_photo(
     Raises:
       FacesemError: As `read_photo` and `photo_box`; if no face, or too few, are found.
     """
-    photo = read_photo(path)
+    photo, landmarks = read_photo(path), None
     if place.align and available():
-        transform, note = _aligned(path, photo, place, framing)
+        transform, landmarks, note = _aligned(path, photo, place, framing)
         transform = transform if part is None else part_transform(transform, part)
     else:
         height, width = photo.shape[:2]
@@ -113,10 +116,13 @@ def frame_photo(
         note = ""
         if place.align:
             note = f"note: the square in the middle was taken; to align faces: {INSTALL}"
-    return FramedPhoto(photo, transform, align_face(photo, transform, size), note)
+    if landmarks is not None:
+        back = invert_transform(transform)
+        landmarks = landmarks @ back[:, :2].T + back[:, 2]
+    return FramedPhoto(photo, transform, align_face(photo, transform, size), note, landmarks)
 
 
-def _aligned(path, photo, place: Place, framing: str) -> tuple[Transform, str]:
+def _aligned(path, photo, place: Place, framing: str) -> tuple[Transform, np.ndarray, str]:
     faces = find_faces(photo)
     if len(faces) == 0:
         raise FacesemError(
@@ -132,4 +138,4 @@ def _aligned(path, photo, place: Place, framing: str) -> tuple[Transform, str]:
     side = frame_side(transform)
     if side < 48:
         note += f"\nnote: the face is only {side:.0f} pixels wide; expect little of it."
-    return transform, note.strip()
+    return transform, faces[place.face - 1], note.strip()

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy import ndimage
+from scipy.spatial import Delaunay
 
 from facesem_jax.checks import check_shape
 from facesem_jax.decomposer.config import DecomposerConfig
@@ -97,6 +98,35 @@ def soft_mask(
         return np.zeros(support.shape)
     distance = ndimage.distance_transform_edt(~support)
     return _smoothstep(1 - (distance - dilation) / feather) * border_window(*support.shape)
+
+
+def inside_mask(
+    landmarks: Float[np.ndarray, "n 2"], size: int, feather: float = 4.0
+) -> Float[np.ndarray, "s s"]:
+    """Weights that keep an edit on the face: 0 outside the landmarks' convex hull.
+
+    Inside, s(r / feather) with r the distance to the hull's outside in pixels.
+
+    Args:
+      landmarks: (x, y) in fractions of the frame, at least 3 not on one line.
+      size: Height and width of the mask in pixels.
+      feather: Width of the rise in pixels, above 0.
+
+    Raises:
+      FacesemError: On a wrong shape, fewer than 3 landmarks or a feather out of range.
+    """
+    check_shape("landmarks", landmarks, (None, 2))
+    if len(landmarks) < 3 or not 0 < feather < np.inf:
+        raise FacesemError(
+            f"{len(landmarks)} landmarks and a feather of {feather}; expected at least 3 and a "
+            "finite number above 0."
+        )
+    centres = (np.arange(size) + 0.5) / size
+    grid = np.stack(np.meshgrid(centres, centres), axis=-1)
+    inside = Delaunay(np.asarray(landmarks, np.float64)).find_simplex(grid) >= 0
+    if inside.all():  # There is no outside to be far from.
+        return np.ones((size, size))
+    return _smoothstep(ndimage.distance_transform_edt(inside) / feather)
 
 
 def face_mask(size: int, feather: float = 0.35) -> Float[np.ndarray, "s s"]:

@@ -48,6 +48,8 @@ def test_the_largest_face_is_framed_and_another_on_request(photo, faces):
         np.testing.assert_allclose(
             framed.image, al.align_face(read_photo(photo), transform, 32), atol=1e-5
         )
+        points = photo_faces.face_points(framed.landmarks[None])[0]
+        np.testing.assert_allclose(points, al.DIGIFACE64_POINTS, atol=1e-9)
         assert f"face {place.face} of 2 was taken" in framed.note
     assert "only 20 pixels wide" in framed.note
 

@@ -61,6 +61,15 @@ def test_masks_end_before_the_border():
     assert not em.soft_mask(np.zeros((8, 8), bool)).any()
 
 
+def test_an_edit_stays_inside_the_landmarks():
+    corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    mask = em.inside_mask(corners, 32, feather=4)
+    # Pixels 8 to 23 lie inside; the first of them is one pixel from the outside.
+    np.testing.assert_allclose(mask[16, 7:13], [0, 0.15625, 0.5, 0.84375, 1, 1], atol=1e-12)
+    assert mask[:8].max() == mask[24:].max() == 0
+    assert (em.inside_mask(corners * 4 - 1.5, 32) == 1).all()
+
+
 def test_a_mask_is_put_where_the_crop_lies():
     mask = em.soft_mask(block(size=32), 1, 3)
     np.testing.assert_allclose(em.mask_in_frame(mask, CropBox(0, 0, 1, 1), 32), mask, atol=1e-12)
@@ -78,6 +87,7 @@ def test_a_mask_is_put_where_the_crop_lies():
         (lambda: em.soft_mask(block(), feather=0), "feather 0"),
         (lambda: em.soft_mask(block(), dilation=np.nan), "dilation is nan"),
         (lambda: em.face_mask(0), "size is 0"),
+        (lambda: em.inside_mask(np.zeros((2, 2)), 8), "2 landmarks"),
         (lambda: em.face_mask(8, 2.0), "feather is 2.0"),
     ],
 )
