@@ -132,3 +132,18 @@ def test_faces_of_a_real_photograph_are_found():
     points = photo_faces.face_points(faces)[0]
     np.testing.assert_allclose(points[[0, 1, 3, 4]], by_eye, atol=4)
     assert 90 < al.frame_side(al.face_transform(points)) < 112
+
+
+def test_reference_points_are_those_of_the_faces_and_their_mirror_images(monkeypatch):
+    # Landmarks in a frame padded from 256 to 384 pixels, one face that was not found.
+    face = mesh(np.array([[0.9, 0, 0.08], [0, 0.9, 0.02]]))
+    padded = np.zeros((2, 468, 3))
+    padded[0, :, :2] = (face * 256 + 64) / 384
+    padded[1] = np.nan
+    monkeypatch.setattr(photo_faces, "find_landmarks", lambda images: padded)
+    found = photo_faces.reference_points(np.zeros((2, 8, 8, 3), np.float32))
+    expected = 0.9 * al.DIGIFACE64_POINTS + [0.05, 0.02]  # Centred by the mirror image.
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    monkeypatch.setattr(photo_faces, "find_landmarks", lambda images: padded[1:])
+    with pytest.raises(FacesemError, match="no face was found in the generator's images"):
+        photo_faces.reference_points(np.zeros((1, 8, 8, 3), np.float32))
