@@ -185,10 +185,7 @@ def run(options: Options, track: Track) -> tuple[CompareResults, dict]:
     for name, own in found.items():
         m = measured[name]
         for region in strips:
-            fits = [k for k, r in enumerate(m.regions) if region in r]
-            if not fits:
-                continue
-            k = max(fits, key=lambda k: m.purity[k].mean())
+            k = int(np.argmax([shares[region] for shares in m.shares]))
             amounts = np.array([[-2.0, 0.0, 2.0]]) * m.steps[k]
             vector = own.directions.vectors[k : k + 1]
             images = strip_images(environment, shown, vector, amounts, track, "strips")

@@ -28,6 +28,7 @@ class Measured:
       locality: Share of the pictures' change in the direction's own best compact region.
       purity: Share of the canonical change (albedo and depth) in the atlas region that has most.
       regions: That region's name.
+      shares: Per region of the atlas (both sides of a pair together) its share of that change.
       view: Root mean square change of pitch, yaw and roll, in spreads.
       light: The same of the four light values.
       observed: Absolute change of what independent models measure, by name.
@@ -39,6 +40,7 @@ class Measured:
     locality: Float[np.ndarray, "k n"]
     purity: Float[np.ndarray, "k n"]
     regions: list[str]
+    shares: list[dict[str, float]]
     view: Float[np.ndarray, "k n"]
     light: Float[np.ndarray, "k n"]
     observed: dict[str, Float[np.ndarray, "k n"]]
@@ -111,13 +113,14 @@ def measure(
         locality.append(np.mean([share_inside(side, region.mask) for side in off], axis=0))
     canonical, values = of(local)
     atlas = Atlas(*scale.shape[:2])
-    purity, regions = [], []
+    purity, regions, shares = [], [], []
     for k in range(len(vectors)):
         off = (values[:, k] - canonical) * scale
         energy = np.sqrt(np.mean(off**2, axis=(0, 1)))
         named = atlas.name(energy)
         mask = _region_mask(atlas, named)
         regions.append(named.name)
+        shares.append(_both_sides(named.shares))
         inside = np.sum(off**2 * mask[..., None], axis=(2, 3, 4))
         purity.append((inside / np.sum(off**2, axis=(2, 3, 4))).mean(axis=0))
     before, after = of(environment)
@@ -148,6 +151,7 @@ def measure(
         np.stack(locality),
         np.stack(purity),
         regions,
+        shares,
         together(angles),
         together(~angles),
         observed,
@@ -160,3 +164,11 @@ def _region_mask(atlas: Atlas, named: RegionName) -> Float[np.ndarray, "h w"]:
     sides = {f"left {name.removesuffix('s')}", f"right {name.removesuffix('s')}"}
     chosen = [n for n in atlas.names if n == name or n in sides]
     return sum(atlas.masks[atlas.names.index(n)] for n in chosen)
+
+
+def _both_sides(shares: dict[str, float]) -> dict[str, float]:
+    together: dict[str, float] = {}
+    for name, share in shares.items():
+        base = name.removeprefix("left ").removeprefix("right ")
+        together[base] = together.get(base, 0.0) + share
+    return together

@@ -110,9 +110,9 @@ def _cell(entry: dict | None, column: Column) -> str:
 
 def _strips(results: CompareResults) -> str:
     words = (
-        "<p>Per region, the direction of each method whose change is purest there, at minus twice "
-        "and plus twice the calibrated step, and the difference of both ends to the middle; a "
-        "method without any direction for the region is left out.</p>"
+        "<p>Per region, the direction of each method that has the largest share of its change of "
+        "albedo and depth there, at minus twice and plus twice the calibrated step, and the "
+        "difference between the upper end and the middle.</p>"
     )
     return words + "".join(
         f'<div class="semantic"><h3>{html.text(region)}</h3>'

@@ -2,11 +2,11 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from rich.console import Console
 
 import facesem_jax
@@ -14,7 +14,9 @@ from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.image_files import read_image
 from experiments.localized_results import Faces
 from experiments.output_files import check_outputs, write_files
+from experiments.photo_framing import Place, frame_photo
 from facesem_jax.array_files import npz_bytes
+from facesem_jax.decomposer.crop import CROPS
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.inversion import psnr
 from facesem_jax.viz.pictures import enlarge, grid
@@ -30,6 +32,7 @@ class Options:
     learned from (the bundled one: brows to chin, ears cut off). Examples:
 
         facesem decompose photo.png
+        facesem decompose holiday.jpg --align
         facesem decompose photo.jpg --crop 120,340,512,512 --arrays photo.npz
 
     Attributes:
@@ -40,6 +43,11 @@ class Options:
         reconstruction, canonical.
       crop: The face: top,left,height,width in pixels or in fractions of the picture; or ffhq,
         celebahq for pictures aligned like these. Default: the largest square in the middle.
+      align: Find the face by its landmarks and turn and scale it into the decomposer's framing
+        (needs mediapipe: the extra "photos"; without it the square in the middle is taken).
+      face: Which face to align, where there are several; 1 is the largest.
+      framing: How the decomposer's faces are framed: digiface64 (tightly, brows to chin), or ffhq
+        for one that is shown the crop "ffhq" of such pictures. Default: digiface64.
       scale: Times the decomposer's size.
       smooth: Enlarge smoothly (Lanczos) rather than by squares.
       decomposer: A bundled name, or a directory with a converted decomposer.
@@ -49,6 +57,9 @@ class Options:
     output: Annotated[pathlib.Path | None, tyro.conf.arg(aliases=["-o"])] = None
     arrays: pathlib.Path | None = None
     crop: str | None = None
+    align: bool = False
+    face: int = 1
+    framing: Literal["digiface64", "ffhq"] | None = None
     scale: int = 4
     smooth: bool = False
     decomposer: str = "digiface64"
@@ -61,9 +72,15 @@ class Options:
         """
         if not 1 <= self.scale <= 64:
             raise FacesemError(f"scale is {self.scale}; expected 1 to 64.")
+        _ = self.place
         output = self.output or pathlib.Path(f"{self.photo.stem}-decomposition.png")
         check_outputs({".png": output, ".npz": self.arrays}, [self.photo])
         return dataclasses.replace(self, output=output)
+
+    @property
+    def place(self) -> Place:
+        """Where in the photo the face is."""
+        return Place(self.crop, self.align, self.face, self.framing)
 
 
 def face_row(faces: Faces, near: float, far: float) -> UInt8[np.ndarray, "6 h w 3"]:
@@ -90,12 +107,25 @@ def summary(faces: Faces) -> str:
     )
 
 
+def read_face(options: Options, size: int) -> tuple[Float[np.ndarray, "s s 3"], str]:
+    """The face as the decomposer is shown it, and what the user should know.
+
+    Raises:
+      FacesemError: As `read_image`, or `frame_photo` where it is to be aligned.
+    """
+    if not options.align:
+        return read_image(options.photo, size, options.crop), ""
+    framing = options.framing or "digiface64"
+    framed = frame_photo(options.photo, size, options.place, framing, CROPS[framing])
+    return framed.image, framed.note
+
+
 def main(options: Options) -> None:
     """Decomposes and writes."""
     options = options.checked()
     with Console(stderr=True).status("loading the decomposer") as status:
         decomposer = facesem_jax.load_decomposer(options.decomposer)
-        image = read_image(options.photo, decomposer.config.image_size, options.crop)
+        image, note = read_face(options, decomposer.config.image_size)
         status.update("decomposing")
         faces = decompose_faces(decomposer, image[None])
         near, far = depth_range(faces.depth)
@@ -108,4 +138,6 @@ def main(options: Options) -> None:
     print(summary(faces))
     print(f"depth: white at {near:.2f}, black at {far:.2f}")
     print(f"sheet: {', '.join(DECOMPOSITION_ROWS)}")
+    if note:
+        print(note)
     print(f"written: {', '.join(map(str, files))}")

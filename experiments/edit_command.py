@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -15,11 +15,14 @@ import facesem_jax
 from experiments.localized_options import crop_of_pair
 from experiments.localized_stages import call, images_at_once, in_batches, silent, synthesize
 from experiments.output_files import check_outputs, write_files
+from experiments.photo_edit import edit_photo, invert_photo
+from experiments.photo_framing import Place
 from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
 from facesem_jax.semantics.direction_set import DirectionSet
+from facesem_jax.semantics.inversion import InversionSettings
 from facesem_jax.semantics.semantic_function import ENVIRONMENT_UNITS, environment_semantics
 from facesem_jax.viz.overlays import strip_difference
 from facesem_jax.viz.pictures import enlarge, grid, rgb
@@ -37,11 +40,22 @@ class Options:
         facesem edit --seed 3 --yaw 20 --component mouth-1=2.5 -o out.png
         facesem edit --seed 3 --yaw 30 --decorrelated --strip 7 --scale 2 -o strip.png
         facesem edit --latent photo-w.npy --light-x 0.3 --difference -o lit.png
+        facesem edit --photo holiday.jpg --component mouth-1=2 -o changed.png
 
     Attributes:
       output: The PNG file; replaced if it exists.
       seed: Draws the face; 0 if neither this nor a latent is given.
       latent: A .npy file with w instead: (w_dim,), (n, w_dim), or (n, layers, w_dim) for W+.
+      photo: A photograph instead: its face is found, inverted and edited, and the change is blended
+        back into the whole picture.
+      box: Where the photo's face is, top,left,height,width in pixels or in fractions, where its
+        landmarks are not to say it (they need mediapipe: the extra "photos").
+      face: Which face of the photo; 1 is the largest.
+      framing: How the generator frames faces: digiface64 or ffhq. Default: what it says itself.
+      space: Inverts the photo into "w", one latent for all layers, or into "w_plus".
+      steps: Most steps of the inversion.
+      blend: "add" puts the edit's change on the photo, "replace" the generator's edited face, each
+        within a soft mask. "auto" replaces where the pose moves.
       truncation: Pulls a drawn face towards the average one: 1 for none, 0 for all the way.
       pitch: Degrees; positive looks down.
       yaw: Degrees; positive turns the nose to the left of the picture.
@@ -71,6 +85,13 @@ class Options:
     output: Annotated[pathlib.Path, tyro.conf.arg(aliases=["-o"])] = pathlib.Path("edit.png")
     seed: int | None = None
     latent: pathlib.Path | None = None
+    photo: pathlib.Path | None = None
+    box: str | None = None
+    face: int = 1
+    framing: Literal["digiface64", "ffhq"] | None = None
+    space: Literal["w", "w_plus"] = "w"
+    steps: int = InversionSettings().steps
+    blend: Literal["auto", "add", "replace"] = "auto"
     truncation: float = 1.0
     pitch: float = 0.0
     yaw: float = 0.0
@@ -98,14 +119,16 @@ class Options:
         Raises:
           FacesemError: On numbers out of range, or options that contradict each other.
         """
-        if self.seed is not None and self.latent is not None:
-            raise FacesemError("Give --seed or --latent, not both.")
+        given = [n for n in ("seed", "latent", "photo") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise FacesemError(f"Give --{given[0]} or --{given[1]}, not both.")
+        self._check_photo()
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
         if not (math.isfinite(self.truncation) and 0 <= self.truncation <= 2):
             raise FacesemError(f"truncation is {self.truncation}; expected 0 to 2.")
-        if self.latent is not None and self.truncation != 1:
-            raise FacesemError("--truncation is for a drawn face (--seed), not for --latent.")
+        if given and given[0] != "seed" and self.truncation != 1:
+            raise FacesemError(f"--truncation is for a drawn face (--seed), not for --{given[0]}.")
         if not 1 <= self.strip <= _MOST_PICTURES or self.strip % 2 == 0:
             raise FacesemError(
                 f"strip is {self.strip}; expected an odd number, 1 to {_MOST_PICTURES}."
@@ -114,9 +137,27 @@ class Options:
             raise FacesemError(f"scale is {self.scale}; expected 1 to 64.")
         check_outputs(
             {".png": self.output, ".npy": self.save_latent},
-            [] if self.latent is None else [self.latent],
+            [path for path in (self.latent, self.photo) if path is not None],
         )
         return self
+
+    @property
+    def place(self) -> Place:
+        """Where in the photo the face is."""
+        return Place(self.box, self.box is None, self.face, self.framing)
+
+    def _check_photo(self) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for_photos = ("box", "face", "framing", "space", "steps", "blend")
+        for_faces = ("strip", "difference", "scale", "smooth")
+        for name in for_photos if self.photo is None else for_faces:
+            if getattr(self, name) != defaults[name]:
+                kind = "a photo (--photo)" if self.photo is None else "faces without a photo"
+                raise FacesemError(f"--{name} is for {kind}.")
+        if self.photo is not None:
+            _ = self.place
+            if not 1 <= self.steps <= 100_000:
+                raise FacesemError(f"steps is {self.steps}; expected 1 to 100000.")
 
 
 def asked_amounts(options: Options, directions: DirectionSet) -> dict[str, float]:
@@ -248,6 +289,12 @@ def main(options: Options) -> None:
                 f"the directions have w_dim {len(move)} and the generator "
                 f"{generator.config.w_dim}: they do not belong together."
             )
+        if options.photo is not None:
+            if move is None:
+                raise FacesemError("name a change of the photo, such as --component mouth-1=2.")
+            status.stop()
+            _edit_photo(options, generator, asked, move, notes)
+            return
         w = first_latents(options, generator)
         move = np.zeros(generator.config.w_dim, np.float32) if move is None else move
         status.update("drawing")
@@ -260,9 +307,7 @@ def main(options: Options) -> None:
         picture, limit = edited_picture(images, options)
         if options.measure:
             status.update("measuring")
-            changes = measured_changes(options, generator, w, edited)
-            found = (f"{n} {_amount(t, ENVIRONMENT_UNITS[n])}" for n, t in changes.items())
-            notes.append(f"measured: {', '.join(found)}")
+            notes.append(_measured(options, generator, w, edited))
         files = {options.output: picture_png(picture)}
         if options.save_latent is not None:
             files[options.save_latent] = npy_bytes(edited)
@@ -272,6 +317,36 @@ def main(options: Options) -> None:
             f"difference: full colour at {100 * limit:.1f} % of the range from black to white"
         )
     print(f"asked: {asked}", *notes, f"written: {', '.join(map(str, files))}", sep="\n")
+
+
+def _edit_photo(options: Options, generator, asked: str, move, notes: list[str]) -> None:
+    """Edits a photo and writes."""
+    settings = InversionSettings(steps=options.steps)
+    name, console = options.generator, Console(stderr=True)
+    found = invert_photo(
+        name, generator, options.photo, options.place, options.space, settings, console
+    )
+    directions = facesem_jax.load_directions(options.directions or name)
+    names = list(asked_amounts(options, directions))
+    decomposer, blend = options.decomposer, options.blend
+    picture = edit_photo(name, generator, found, move, names, directions, decomposer, blend)
+    w = found.inversion.w
+    edited = (w + move).astype(np.float32)
+    if options.measure:
+        notes.append(_measured(options, generator, w, edited))
+    files = {options.output: picture_png(picture)}
+    if options.save_latent is not None:
+        files[options.save_latent] = npy_bytes(edited)
+    write_files(files)
+    quality = f"inverted: {found.inversion.psnr[0]:.1f} dB after {found.inversion.steps[0]} steps"
+    notes = [quality, *filter(None, [found.framed.note]), *notes]
+    print(f"asked: {asked}", *notes, f"written: {', '.join(map(str, files))}", sep="\n")
+
+
+def _measured(options: Options, generator, before, after) -> str:
+    changes = measured_changes(options, generator, before, after)
+    found = (f"{n} {_amount(t, ENVIRONMENT_UNITS[n])}" for n, t in changes.items())
+    return f"measured: {', '.join(found)}"
 
 
 def asked_move(

@@ -77,6 +77,7 @@ FACESEM = Group("faces of a generator, edited by what its latent space has learn
 
 EXAMPLES = (
     "facesem edit --seed 3 --yaw 20 --component mouth-1=2.5 -o out.png",
+    "facesem edit --photo holiday.jpg --component mouth-1=2 -o changed.png",
     "facesem decompose photo.png",
     "facesem invert photo.png",
     "facesem directions list",

@@ -4,7 +4,7 @@ import pathlib
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from facesem_jax.decomposer.crop import CROPS, CropBox, crop_box
@@ -48,6 +48,11 @@ def read_image(
     )
     small = picture.resize((size, size), Image.Resampling.BILINEAR, box=edges)
     return np.asarray(small, np.float32) / 127.5 - 1
+
+
+def read_photo(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
+    """A whole picture, upright, RGB with 8 bits; formats and errors as for `read_image`."""
+    return np.asarray(_open(path))
 
 
 def photo_box(crop: str | None, height: int, width: int) -> CropBox:

@@ -160,6 +160,12 @@ def find_landmarks(images: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n
     return landmarks
 
 
+def to_frame(landmarks: Float[np.ndarray, "n 468 3"]) -> Float[np.ndarray, "n 468 3"]:
+    """Landmarks of `find_landmarks` in fractions of the image itself, without its padding."""
+    padded = np.asarray(landmarks, np.float64) * (_SIZE + 2 * _PADDING)
+    return (padded - [_PADDING, _PADDING, 0]) / _SIZE
+
+
 def landmark_measurements(images: Float[np.ndarray, "n h w 3"]) -> dict[str, np.ndarray]:
     """What the landmarks say about each face.
 

@@ -94,9 +94,17 @@ class Encoder(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        check_images("images", images, self.config.resolution)
-        x = leaky_relu(conv2d(images, self.stem[...]))
-        for down in self.downs:
-            x = down(x)
+        *_, x = self.stages(images)
         x = x.reshape(x.shape[0], -1)
         return jnp.dot(x, self.head[...], precision=PRECISION) + self.bias[...]
+
+    def stages(self, images: Float[Array, "n h w 3"]) -> list[Float[Array, "n hs ws cs"]]:
+        """What every stage of convolutions gives, from full resolution down to 4x4.
+
+        Arguments and errors as for a call.
+        """
+        check_images("images", images, self.config.resolution)
+        found = [leaky_relu(conv2d(images, self.stem[...]))]
+        for down in self.downs:
+            found.append(down(found[-1]))
+        return found

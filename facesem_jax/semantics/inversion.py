@@ -6,12 +6,19 @@ For an image x and a generator G,
   \min_w \; L_1(G(w), x) + \lambda_2 \, \overline{(G(w) - x)^2}
     + \lambda_p \, \tfrac{1}{d} \overline{\|M (w_l - m)\|^2}
     + \lambda_s \, \tfrac{1}{d} \overline{\|M (w_l - \bar w)\|^2}
+    + \lambda_f \, D(G(w), x)
 
 with L1 averaged over a pyramid of halved images, m and M the mean and the whitening matrix of the
 latents that the mapping network gives (so that the third term is their squared Mahalanobis
 distance over d: about 1 for a typical latent), and :math:`\bar w` the mean of the rows w_l of a
-w_plus. The last term is zero in W; without it a w_plus fits an image with rows that no edit moves
-together.
+w_plus. The fourth term is zero in W; without it a w_plus fits an image with rows that no edit moves
+together. D is the perceptual distance of `facesem_jax.semantics.perceptual`, left out without an
+encoder.
+
+Noise inputs are no unknowns here: the generators of this package store one noise map per layer,
+which is a weight like others, so that an image is a function of w alone. To fit the maps too would
+let them draw what no edit moves. (The bundled generator's noise strengths are 0.083 in the 4x4
+layer and below 0.005 elsewhere.)
 
 Source: Image2StyleGAN (Abdal et al. 2019, arXiv 1904.03189) inverts into W+; the Gaussian model of
 the mapped latents is that of Zhu et al. (2020, arXiv 2012.09036), here without their inverse leaky
@@ -31,6 +38,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from facesem_jax.checks import check_floating, check_images, check_shape
 from facesem_jax.errors import FacesemError
+from facesem_jax.generators.encoder import Encoder
+from facesem_jax.semantics.perceptual import feature_distance, unit_stages
 from facesem_jax.training.losses import pyramid_l1
 from facesem_jax.training.whitening import whitening
 
@@ -63,6 +72,7 @@ class InversionSettings:
       l2_weight: Weight of the mean squared difference beside the mean absolute one.
       prior_weight: Weight of the squared Mahalanobis distance over d.
       spread_weight: Weight of the spread of the rows of a w_plus.
+      perceptual_weight: Weight of the perceptual distance, where an encoder is given.
       patience: Stops after so many steps without progress.
       tolerance: Progress is a loss below ``1 - tolerance`` times the best one before.
     """
@@ -74,6 +84,7 @@ class InversionSettings:
     spread_weight: float = 1e-2
     patience: int = 40
     tolerance: float = 1e-2
+    perceptual_weight: float = 0.0
 
     def __post_init__(self):
         """Refuses numbers that mean nothing."""
@@ -84,7 +95,8 @@ class InversionSettings:
             raise FacesemError(
                 f"learning_rate is {self.learning_rate}; expected a positive finite number."
             )
-        for name in ("l2_weight", "prior_weight", "spread_weight", "tolerance"):
+        weights = ("l2_weight", "prior_weight", "spread_weight", "perceptual_weight")
+        for name in (*weights, "tolerance"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise FacesemError(
                     f"{name} is {getattr(self, name)}; expected a finite number, at least 0."
@@ -213,6 +225,7 @@ def stream_inversion(
     settings: InversionSettings = InversionSettings(),
     *,
     block: int = 25,
+    encoder: Encoder | None = None,
 ) -> Iterator[InversionState]:
     """Inverts images, a block of steps at a time, so that progress can be shown.
 
@@ -225,6 +238,7 @@ def stream_inversion(
       prior: Of the mapped latents, see `fit_latent_prior`.
       settings: Weights and stopping.
       block: Most steps between two states that are yielded.
+      encoder: Sees the images for the perceptual distance; unused at weight 0.
 
     Yields:
       The state after every block; the last one is finished.
@@ -241,8 +255,11 @@ def stream_inversion(
     drawn = jax.eval_shape(lambda g, w: g.synthesis(w), generator, state.w)
     check_shape("images", images, drawn.shape)
     levels = pyramid_levels(images.shape[1])
+    encoder = encoder if settings.perceptual_weight > 0 else None
     while not state.done(settings).all():
-        state = _advance(generator, jnp.asarray(images), prior, state, settings, block, levels)
+        state = _advance(
+            generator, encoder, jnp.asarray(images), prior, state, settings, block, levels
+        )
         yield state
 
 
@@ -252,9 +269,13 @@ def invert(
     start: Float[Array, "n *l d"],
     prior: LatentPrior,
     settings: InversionSettings = InversionSettings(),
+    *,
+    encoder: Encoder | None = None,
 ) -> Inversion:
     """Inverts images; see `stream_inversion` for arguments and errors."""
-    *_, state = stream_inversion(generator, images, start, prior, settings, block=settings.steps)
+    *_, state = stream_inversion(
+        generator, images, start, prior, settings, block=settings.steps, encoder=encoder
+    )
     return inversion_result(generator, images, state)
 
 
@@ -287,29 +308,34 @@ def _adam(settings: InversionSettings) -> optax.GradientTransformation:
     return optax.adam(schedule, b1=0.9, b2=0.99)
 
 
-def _loss(w, generator, image, prior, settings: InversionSettings, levels: int):
-    difference = generator.synthesis(w[None]) - image
+def _loss(w, generator, encoder, seen, image, prior, settings: InversionSettings, levels: int):
+    drawn = generator.synthesis(w[None])
+    difference = drawn - image
     total = pyramid_l1(difference, levels) + settings.l2_weight * jnp.mean(jnp.square(difference))
     total = total + settings.prior_weight * jnp.mean(mahalanobis(w, prior))
     if w.ndim == 2:
         apart = _dot(w - jnp.mean(w, axis=0), prior.whitener)
         total = total + settings.spread_weight * jnp.mean(jnp.square(apart))
+    if encoder is not None:
+        apart = feature_distance(unit_stages(encoder, drawn), seen)
+        total = total + settings.perceptual_weight * apart[0]
     return total
 
 
 @partial(jax.jit, static_argnames=("settings", "block", "levels"))
-def _advance(generator, images, prior, state, settings, block, levels):
+def _advance(generator, encoder, images, prior, state, settings, block, levels):
     adam = _adam(settings)
 
     def one(image, state):
         last = jnp.minimum(state.step + block, settings.steps)
+        seen = None if encoder is None else unit_stages(encoder, image[None])
 
         def unfinished(s):
             return (s.step < last) & (s.stale < settings.patience)
 
         def advance(s):
             loss, gradient = jax.value_and_grad(_loss)(
-                s.w, generator, image[None], prior, settings, levels
+                s.w, generator, encoder, seen, image[None], prior, settings, levels
             )
             updates, optimizer = adam.update(gradient, s.optimizer)
             better = loss < s.best_loss
