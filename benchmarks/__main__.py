@@ -88,4 +88,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, Options)
+    # Compilation is among the figures.
+    run_command(main, Options, compilation_cache=False)
