@@ -26,13 +26,16 @@ class ListOptions:
     In a terminal as a table, otherwise as lines divided by tabs. Examples:
 
         facesem directions list
+        facesem directions list --region mouth
         facesem directions list --directions outputs/localized
 
     Attributes:
+      region: Only the components of this region: "mouth", "eyes" (either and both), "left eye".
       directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
         `facesem directions export`.
     """
 
+    region: str | None = None
     directions: str = "digiface64"
 
 
@@ -58,6 +61,7 @@ class ExportOptions:
       directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
         `facesem directions export`.
       maps: Whether a .npz also holds the components' maps.
+      region: Also the components of this region, as for `list`; as often as wanted.
     """
 
     output: Annotated[pathlib.Path, tyro.conf.arg(aliases=["-o"])]
@@ -65,6 +69,7 @@ class ExportOptions:
     name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     directions: str = "digiface64"
     maps: bool = True
+    region: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
 
 
 def _number(value: float, digits: str) -> str:
@@ -94,6 +99,8 @@ _COLUMNS = ("name", "kind", "unit", "W per unit", "R²", "share %", "region")
 def list_main(options: ListOptions) -> None:
     """Prints the table."""
     directions = facesem_jax.load_directions(options.directions)
+    if options.region is not None:
+        directions = directions.select(directions.in_region(options.region))
     rows = table_rows(directions)
     console = Console()
     if console.is_terminal:
@@ -123,15 +130,16 @@ def export_format(options: ExportOptions) -> str:
 def export_main(options: ExportOptions) -> None:
     """Writes one file, or a directory of boundaries."""
     directions = facesem_jax.load_directions(options.directions)
-    if options.name:
-        directions = directions.select(options.name)
+    chosen = options.name + tuple(n for r in options.region for n in directions.in_region(r))
+    if chosen:
+        directions = directions.select(chosen)
     names = directions.all_names
     if export_format(options) == "npz":
         check_outputs({".npz": options.output})
         write_files({options.output: directions_bytes(directions, maps=options.maps)})
         print(f"written: {options.output} ({len(names)} directions)")
         return
-    if len(names) == 1 and options.name:
+    if len(names) == 1 and chosen:
         check_outputs({".npy": options.output})
         write_files({options.output: npy_bytes(boundary(directions.direction(names[0])))})
     else:

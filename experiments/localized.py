@@ -5,22 +5,17 @@
 Writes ``components.npz``, ``metrics.json`` and ``report.html``.
 """
 
-import dataclasses
-import importlib.metadata
 import json
-import pathlib
-import platform
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import facesem_jax
 from experiments import localized_stages as stages
+from experiments import run_record
 from experiments.decomposition import decompose_faces
 from experiments.devices import only_first_process
 from experiments.jacobian_stage import JacobianSettings, jacobian_stage
@@ -28,6 +23,7 @@ from experiments.localized_options import Options, crop_of_pair
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
 from experiments.output_directory import OutputDirectory
+from experiments.progress import progress_track
 from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
@@ -46,21 +42,6 @@ from facesem_jax.semantics.semantic_function import environment_semantics, local
 from facesem_jax.semantics.subspace import principal_subspace
 
 FILES = ("components.npz", "metrics.json", "report.html")
-
-
-class Stopwatch:
-    """Seconds per named stage, in order."""
-
-    def __init__(self):
-        """Starts."""
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Books the time since the last lap on a stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 3)
-        self._last = now
 
 
 def factorize_stage(J, options: Options, mesh: Mesh | None) -> tuple[Factorization, float]:
@@ -94,11 +75,8 @@ def relations(table: ComponentTable, seed: int):
     distances = direction_distances(table.V[live].T)
     test = mantel(distances, spatial_distances(table.U[live]), seed=seed)
     order = clustered_order(distances)
-    return distances, order, {"r": _finite(test.r), "p": test.p, "components": int(live.sum())}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    numbers = {"r": run_record.finite(test.r), "p": test.p, "components": int(live.sum())}
+    return distances, order, numbers
 
 
 def component_rows(table: ComponentTable) -> list[dict]:
@@ -114,7 +92,7 @@ def component_rows(table: ComponentTable) -> list[dict]:
     }
     return [
         {"label": table.labels[p], "region": table.regions[p], "live": bool(table.live[p])}
-        | {name: _finite(values[p]) for name, values in columns.items()}
+        | {name: run_record.finite(values[p]) for name, values in columns.items()}
         for p in range(len(table.labels))
     ]
 
@@ -129,7 +107,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     Returns:
       The results, and the arrays of ``components.npz``.
     """
-    watch = Stopwatch()
+    watch = run_record.Stopwatch()
     generator = facesem_jax.load_generator(options.generator)
     decomposer = facesem_jax.load_decomposer(options.decomposer)
     crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
@@ -207,11 +185,11 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
 
     unmasked = np.asarray(scale).reshape(-1) > 0
     metrics = {
-        "settings": _settings(options) | {"alpha_used": alpha},
+        "settings": run_record.settings(options) | {"alpha_used": alpha},
         "seconds": watch.seconds,
-        "versions": _versions(),
+        "versions": run_record.versions(),
         "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
-        "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
+        "device": run_record.device(),
         "jacobian": cost,
         "subspace": None
         if kept is None
@@ -252,32 +230,12 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     return results, arrays
 
 
-def _settings(options: Options) -> dict:
-    plain = dataclasses.asdict(options)
-    return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in plain.items()}
-
-
-def _versions() -> dict[str, str]:
-    names = ("facesem-jax", "jax", "flax", "optax", "numpy")
-    found = {n: importlib.metadata.version(n) for n in names}
-    return {"python": platform.python_version()} | found
-
-
 def main(options: Options) -> None:
     """Runs the job and writes its files, all or none."""
     options = options.checked()
     options.devices.join()
     with only_first_process(OutputDirectory(options.output, FILES)) as output:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        shown = output is not None
-        with Progress(
-            *columns, TimeElapsedColumn(), console=console, disable=not shown
-        ) as progress:
-
-            def track(iterable, name, total):
-                return progress.track(iterable, total=total, description=name)
-
+        with progress_track(output is not None) as track:
             results, arrays = run(options, track)
             if output is None:
                 return

@@ -8,7 +8,7 @@ from experiments import report_html as html
 from experiments import report_semantics as semantics
 from experiments.decomposition import faces_sheet
 from experiments.localized_results import LocalizedResults
-from experiments.report_style import CSS
+from experiments.report_page import page, record
 from facesem_jax.viz import figures, sheets
 
 TITLE = "Facial semantics found without labels"
@@ -39,20 +39,7 @@ def render_report(results: LocalizedResults) -> str:
         ("objective", "Objective", _objective(results)),
         ("record", "Settings, versions, time", _record(results)),
     ]
-    contents = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, name, _ in sections)
-    body = "".join(
-        f'<section id="{key}"><h2>{name}</h2>{inner}</section>' for key, name, inner in sections
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{TITLE}</title><style>{CSS}</style></head>\n"
-        f'<body><main><header><h1>{TITLE}</h1><p class="lead">{_summary(results)}</p>'
-        f'<nav aria-label="Contents"><ol>{contents}</ol></nav></header>\n'
-        f"{body}</main></body></html>\n"
-    )
+    return page(TITLE, _summary(results), sections)
 
 
 def _summary(results: LocalizedResults) -> str:
@@ -268,29 +255,10 @@ def _objective(results: LocalizedResults) -> str:
 
 
 def _record(results: LocalizedResults) -> str:
-    metrics = results.metrics
-    seconds = html.mapping(metrics.get("seconds"))
-    times = [(html.text(k), html.number(v)) for k, v in seconds.items()]
-    known = [v for v in map(html.as_number, seconds.values()) if v is not None]
-    if known:
-        times.append(("total", html.number(sum(known))))
-    jacobian = html.mapping(metrics.get("jacobian"))
-    times += [
+    jacobian = html.mapping(results.metrics.get("jacobian"))
+    times = [
         ("one Jacobian", html.number(jacobian.get("seconds_per_sample"))),
         ("one evaluation", html.number(jacobian.get("forward_seconds"))),
         ("Jacobians taken (count)", html.number(jacobian.get("samples"), 6)),
     ]
-    versions = html.mapping(metrics.get("versions"))
-    versions = {**versions, "device": metrics.get("device")}
-
-    def block(title, pairs, kind="narrow"):
-        return f"<div><h3>{title}</h3>{html.table((), pairs, kind)}</div>"
-
-    settings = html.mapping(metrics.get("settings"))
-    return (
-        '<div class="columns">'
-        + block("Settings", [(html.text(k), html.setting(v)) for k, v in settings.items()])
-        + block("Versions", [(html.text(k), html.setting(v)) for k, v in versions.items()])
-        + block("Seconds", times, "narrow right")
-        + "</div>"
-    )
+    return record(results.metrics, times)

@@ -26,7 +26,7 @@ from facesem_jax.semantics.semantic_function import (
 
 #: Reports progress: what is iterated, what it is called, how many there are.
 Track = Callable[[Iterable, str, int], Iterable]
-_ANGLES = ("pitch", "yaw", "roll")
+ANGLES = ("pitch", "yaw", "roll")
 
 
 @jax.jit
@@ -150,9 +150,9 @@ def environment_strips(
       One strip per semantic.
     """
     steps = np.asarray(unit_step(jnp.asarray(v)))
-    limits = np.array([20.0 if n in _ANGLES else 2 * numbers[n]["spread"] for n in f.names])
+    limits = np.array([20.0 if n in ANGLES else 2 * numbers[n]["spread"] for n in f.names])
     amounts = np.linspace(-1, 1, 7) * limits[:, None]
-    images = _strip_images(f, faces, steps, amounts, track, "pose and light strips")
+    images = strip_images(f, faces, steps, amounts, track, "pose and light strips")
     base = in_batches(f, heldout, silent, "")
     measured = np.zeros_like(amounts)
     for k in track(range(len(f.names)), "asked and measured", len(f.names)):
@@ -202,8 +202,8 @@ def component_stage(
 
     count, chosen = len(maps), np.flatnonzero(live)
     locality, view_leak, light_leak = (np.full(count, np.nan) for _ in range(3))
-    angles = [environment.names.index(n) for n in _ANGLES]
-    lights = [k for k, n in enumerate(environment.names) if n not in _ANGLES]
+    angles = [environment.names.index(n) for n in ANGLES]
+    lights = [k for k, n in enumerate(environment.names) if n not in ANGLES]
     # All edits in one array, the unmoved faces first: full batches, one compilation each.
     steps = np.concatenate(
         [np.zeros_like(directions[:1]), 2 * spreads[chosen, None] * directions[chosen]]
@@ -250,14 +250,14 @@ def component_strips(
     """Strips of the live components, each from -4 to 4 of its spreads."""
     live = np.flatnonzero(table.live)
     amounts = np.linspace(-4, 4, 7) * spreads[live, None]
-    images = _strip_images(local, faces, table.V[live], amounts, track, "manipulation strips")
+    images = strip_images(local, faces, table.V[live], amounts, track, "manipulation strips")
     return [
         Strip(table.labels[p], "w", own, drawn)
         for p, own, drawn in zip(live, amounts, images, strict=True)
     ]
 
 
-def _strip_images(f, faces, steps, amounts, track, name) -> Float[np.ndarray, "k m t h w 3"]:
+def strip_images(f, faces, steps, amounts, track, name) -> Float[np.ndarray, "k m t h w 3"]:
     """Every face moved along every one of k steps by its t amounts."""
     moved = faces[None, :, None] + amounts[:, None, :, None] * steps[:, None, None]
     images = in_batches(f, moved.reshape(-1, moved.shape[-1]), track, name, call=frame)

@@ -46,6 +46,15 @@ def _environment(strip: Strip, entry) -> str:
             lambda palette: figures.response_figure(strip.amounts, strip.measured, unit, palette),
             f"Measured against asked change of {strip.name}",
         )
+    cells = strip_picture(strip)
+    return (
+        f'<div class="semantic"><h3>{name}</h3>{html.facts(pairs)}'
+        f'<div class="row">{cells}<div class="scroll">{plot}</div></div></div>'
+    )
+
+
+def strip_picture(strip: Strip) -> str:
+    """A strip under its amounts, in a box in which it scrolls."""
     picture = html.picture(
         sheets.strip_sheet(strip.images),
         f"{len(strip.images)} faces moved along {strip.name} by {_amounts(strip)}",
@@ -54,11 +63,7 @@ def _environment(strip: Strip, entry) -> str:
         style=f"grid-column:1/span {len(strip.amounts)}",
     )
     columns = f"grid-template-columns:repeat({len(strip.amounts)},var(--cell))"
-    cells = f'<div class="cells" style="{columns}">{_heads(strip)}{picture}</div>'
-    return (
-        f'<div class="semantic"><h3>{name}</h3>{html.facts(pairs)}'
-        f'<div class="row">{html.scroll(cells)}<div class="scroll">{plot}</div></div></div>'
-    )
+    return html.scroll(f'<div class="cells" style="{columns}">{_heads(strip)}{picture}</div>')
 
 
 def gallery_section(results: LocalizedResults) -> str:

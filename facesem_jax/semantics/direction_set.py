@@ -178,6 +178,36 @@ class DirectionSet:
             maps=None if self.maps is None else self.maps[p],
         )
 
+    def in_region(self, region: str) -> tuple[str, ...]:
+        """Names of the components of a region, in their order.
+
+        Args:
+          region: "mouth"; "eyes" or "eye" for either eye and both; "left eye" for that one alone
+            (the subject's left).
+
+        Raises:
+          FacesemError: If the regions are unknown or no component has this one.
+        """
+        if not self.regions:
+            raise FacesemError("these directions have no region names.")
+        asked = " ".join(region.lower().replace("-", " ").split())
+
+        def base(name: str) -> str:
+            for side in ("left ", "right "):
+                name = name.removeprefix(side)
+            return name.removesuffix("s")
+
+        one_side = asked.startswith(("left ", "right "))
+        found = tuple(
+            label
+            for label, own in zip(self.labels, self.regions, strict=True)
+            if (own == asked if one_side else base(own) == base(asked))
+        )
+        if not found:
+            known = ", ".join(sorted(set(self.regions)))
+            raise FacesemError(f"no component acts on {region!r}; the regions are {known}.")
+        return found
+
     def move(
         self, amounts: Mapping[str, float], *, decorrelated: bool = False
     ) -> Float[np.ndarray, " d"]:

@@ -33,7 +33,8 @@ class Palette(NamedTuple):
 LIGHT = Palette(ink="#1d1d1f", faint="#a0a0a6", paper="#ffffff", accent="#1f4e9c")
 DARK = Palette(ink="#e6e6e8", faint="#6e6e74", paper="#151619", accent="#82b1ff")
 
-_SIZE = 8.5  # points
+TEXT_SIZE = 8.5
+"""Points."""
 
 
 def distance_figure(
@@ -70,16 +71,16 @@ def distance_figure(
     ordered = np.asarray(distances)[np.ix_(order, order)]
     image = axes.imshow(ordered, cmap=scale, vmin=0, vmax=1, interpolation="nearest")
     names = [labels[i] for i in order]
-    size = _SIZE if count <= 40 else 5.5
+    size = TEXT_SIZE if count <= 40 else 5.5
     # A label may hold a dollar sign, which Matplotlib would take for mathematics.
     axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
-    _style(axes, palette)
+    style_axes(axes, palette)
     axes.tick_params(length=0, colors=palette.ink)
     bar = figure.colorbar(image, ax=axes, shrink=min(1, 2.2 / side), aspect=14)
-    bar.set_label("cosine distance, 1 − |cos|", color=palette.ink, fontsize=_SIZE)
+    bar.set_label("cosine distance, 1 − |cos|", color=palette.ink, fontsize=TEXT_SIZE)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=palette.ink, labelsize=_SIZE)
+    bar.ax.tick_params(colors=palette.ink, labelsize=TEXT_SIZE)
     return figure
 
 
@@ -103,7 +104,7 @@ def objective_figure(
     axes.set_xlabel("accepted iteration")
     axes.set_ylabel("objective")
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    _style(axes, palette)
+    style_axes(axes, palette)
     return figure
 
 
@@ -135,12 +136,12 @@ def response_figure(
     axes.set_ylabel(f"measured{suffix}", parse_math=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-    _style(axes, palette)
+    style_axes(axes, palette)
     return figure
 
 
-def _style(axes: Axes, palette: Palette) -> None:
-    """Two spines, small text, the palette's colours."""
+def style_axes(axes: Axes, palette: Palette) -> None:
+    """Two spines (none around an image), small text, the palette's colours."""
     axes.set_facecolor("none")
     axes.figure.set_facecolor("none")
     for name, spine in axes.spines.items():
@@ -148,7 +149,7 @@ def _style(axes: Axes, palette: Palette) -> None:
         spine.set_color(palette.faint)
     axes.tick_params(color=palette.faint, labelcolor=palette.ink)
     if not axes.images:
-        axes.tick_params(labelsize=_SIZE)
+        axes.tick_params(labelsize=TEXT_SIZE)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(palette.ink)
-        label.set_fontsize(_SIZE)
+        label.set_fontsize(TEXT_SIZE)

@@ -39,20 +39,21 @@ def picture_png(picture: UInt8[np.ndarray, "h w 3"], step: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def figure_png(figure: Figure, dots_per_inch: int = 192) -> bytes:
-    """A figure as PNG with a transparent background.
+def figure_png(figure: Figure, dots_per_inch: int = 192, transparent: bool = True) -> bytes:
+    """A figure as PNG.
 
     Args:
       figure: Any Matplotlib figure.
       dots_per_inch: Pixels per inch of the figure's size; 96 is a browser's unit, so 192 is sharp
         on dense screens at half its size.
+      transparent: Whether the page shows through.
     """
     buffer = io.BytesIO()
     figure.savefig(
         buffer,
         format="png",
         dpi=dots_per_inch,
-        transparent=True,
+        transparent=transparent,
         metadata={"Software": None},
         pil_kwargs={"compress_level": 5},
     )

@@ -31,6 +31,17 @@ def test_the_list_has_a_line_for_every_direction(bundled, capsys):
     assert 0.5 < float(rows["yaw"][4]) <= 1 and rows["mouth-1"][6] == "mouth"
 
 
+def test_a_region_is_listed_and_exported(bundled, tmp_path, capsys):
+    list_main(ListOptions(region="mouth"))
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows and {row[6] for row in rows} == {"mouth"}
+    export_main(ExportOptions(tmp_path / "some.npz", name=("yaw",), region=("mouth", "brows")))
+    found = load_directions(tmp_path / "some.npz")
+    assert found.names == ("yaw",) and set(found.regions) == {"mouth", "brows"}
+    with pytest.raises(FacesemError, match="'ear'; the regions are"):
+        list_main(ListOptions(region="ear"))
+
+
 def test_one_boundary_is_what_interfacegan_reads(bundled, tmp_path, capsys):
     path = tmp_path / "yaw.npy"
     export_main(ExportOptions(path, name=("yaw",)))

@@ -135,3 +135,20 @@ def _changed(array, value):
 def test_bad_sets_are_refused(directions, changes, message):
     with pytest.raises(FacesemError, match=message):
         dataclasses.replace(directions, **changes(directions))
+
+
+def test_regions_match_either_side_or_one():
+    rng = np.random.default_rng(0)
+    vectors = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    regions = ("eyes", "left eye", "right eye", "mouth", "jaw corners")
+    directions = DirectionSet(
+        (), np.zeros((0, 5)), ("a", "b", "c", "d", "e"), vectors, np.ones(5), regions
+    )
+    assert directions.in_region("eyes") == directions.in_region("Eye") == ("a", "b", "c")
+    assert directions.in_region("left-eye") == ("b",)
+    assert directions.in_region("jaw-corners") == ("e",)
+    with pytest.raises(FacesemError, match="'ear'; the regions are eyes, jaw corners, left eye"):
+        directions.in_region("ear")
+    bare = dataclasses.replace(directions, regions=())
+    with pytest.raises(FacesemError, match="no region names"):
+        bare.in_region("mouth")

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.viz import figures, png
+from facesem_jax.viz import component_figure, figures, overlays, png
 
 
 def _decode(data):
@@ -94,3 +94,29 @@ def test_picture_png_refuses_other_arrays():
         png.picture_png(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(FacesemError, match="divisor of 255"):
         png.picture_png(np.zeros((4, 4, 3), np.uint8), step=4)
+
+
+def test_component_figure_shows_every_map_under_its_name():
+    maps = np.random.default_rng(0).normal(size=(5, 6, 6, 4))
+    albedo = np.linspace(-1, 1, 108).reshape(6, 6, 3)
+    labels = [f"mouth-{i}" for i in range(4)] + ["$x"]
+    figure = component_figure.component_figure(maps, labels, albedo, columns=2)
+    cells = figure.subfigs
+    assert len(cells) == 6 and [c.get_suptitle() for c in cells[:5]] == labels
+    shown = [axes.images[0].get_array() for axes in cells[4].axes]
+    np.testing.assert_array_equal(shown, overlays.component_pictures(maps[4], albedo))
+    drawn = _decode(png.figure_png(figure, 48, transparent=False))
+    assert drawn.shape[-1] == 3 or (drawn[..., 3] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "columns", "message"),
+    [
+        ((2, 6, 6, 4), ["a"], 2, "maps"),
+        ((0, 6, 6, 4), [], 2, "no component"),
+        ((1, 6, 6, 4), ["a"], 0, "columns"),
+    ],
+)
+def test_component_figure_refuses_what_does_not_fit(shape, labels, columns, message):
+    with pytest.raises(FacesemError, match=message):
+        component_figure.component_figure(np.zeros(shape), labels, np.zeros((6, 6, 3)), columns)
