@@ -84,7 +84,8 @@ show(grid(rgb(faces)[None]))
 #
 # $D(x) = (\text{view}, \text{light}, \text{depth } d, \text{albedo } a)$, and its renderer puts
 # them together again: the canonical face $\mathrm{shade}(a, d, \text{light})$ is seen from the
-# view. (Unsup3D: Wu, Rupprecht, Vedaldi, CVPR 2020.) Rows: input, albedo, canonical face, rendering.
+# view. (Unsup3D: Wu, Rupprecht, Vedaldi, CVPR 2020.) Rows: input, albedo, canonical face,
+# rendering.
 
 # %%
 parts = jax.jit(lambda d, x: d(x))(decomposer, faces)
@@ -245,7 +246,7 @@ from facesem_jax.semantics.objective import objective
 alpha, beta = 0.02, 0.01
 solved = factorize(J, COMPONENTS, alpha, beta, restarts=1 if QUICK else 3)
 again = float(objective(J, solved.U, solved.V, alpha, beta))
-print(f"objective {solved.objective[-1]:.4f} ({again:.4f} from the formula), {solved.stop_reason}")
+print(f"objective {solved.objective[-1]:.3f} ({again:.3f} by the formula), {solved.stop_reason}")
 assert (np.diff(solved.objective) <= 0).all()
 plot(objective_figure(solved.objective))
 
