@@ -26,6 +26,7 @@ SECTIONS = (
     "growth",
     "localized",
     "conversion",
+    "newcomer",
 )
 _HERE = pathlib.Path(__file__).parent
 

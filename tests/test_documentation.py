@@ -70,6 +70,8 @@ def test_docstrings_become_markdown():
     text = "Uses ``x`` and :func:`~a.f`.\n\n.. math::\n  a + b \\\\\n  c\n\nAfter.\n"
     expected = "Uses `x` and `a.f`.\n\n$$\na + b \\\\\nc\n$$\n\nAfter.\n"
     assert _hook("docstrings").to_markdown(text) == expected
+    on_one_line = "A:\n  .. math:: x\n    + y\n\n  After."
+    assert _hook("docstrings").to_markdown(on_one_line) == "A:\n  $$\n  x\n  + y\n  $$\n\n  After."
 
 
 def test_a_formula_becomes_mathml():

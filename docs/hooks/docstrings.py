@@ -1,11 +1,13 @@
 """The docstrings' few reStructuredText forms as the site's Markdown."""
 
 import re
-import textwrap
 
 import griffe
 
-_MATH = re.compile(r"^(?P<indent> *)\.\. math::\n(?P<body>(?:(?P=indent) +\S.*\n?|\s*\n)+)", re.M)
+# On the directive's own line, in the indented lines below it, or both.
+_MATH = re.compile(
+    r"^(?P<indent> *)\.\. math::(?P<body>.*(?:\n|\Z)(?:(?P=indent) +\S.*(?:\n|\Z)|[ \t]*\n)*)", re.M
+)
 _ROLE = re.compile(r":(?:class|func|mod|meth|data):`~?([^`]+)`")
 
 
@@ -13,7 +15,7 @@ def to_markdown(text: str) -> str:
     """``.. math::`` blocks between ``$$``, roles and double backquotes as code."""
 
     def block(found: re.Match) -> str:
-        body = textwrap.dedent(found["body"]).strip()
+        body = found["body"].strip()
         lines = "\n".join(found["indent"] + line.strip() for line in body.splitlines())
         return f"{found['indent']}$$\n{lines}\n{found['indent']}$$\n\n"
 
