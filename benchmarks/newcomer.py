@@ -13,14 +13,17 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmarks.tables import number, paragraphs, table
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMANDS = {
-    "facesem edit": ["-m", "experiments.facesem", "edit", "--seed", "3", "--yaw", "20"],
-    "localized --quick": ["-m", "experiments.localized", "--quick"],
+    "facesem edit --seed 3 --yaw 20": (
+        *("-m", "experiments.facesem", "edit", "--seed", "3", "--yaw", "20"),
+        *("--output", "out.png"),
+    ),
+    "experiments.localized --quick": ("-m", "experiments.localized", "--quick"),
 }
 #: Modules whose import is timed, each in processes of its own.
 IMPORTS = ("facesem_jax", "facesem_jax.loading", "jax", "experiments.localized")
@@ -43,15 +46,24 @@ def distribution_sizes(distributions=None) -> dict[str, float]:
     return found
 
 
-def seconds_of(python: pathlib.Path, arguments: list[str], environment: Mapping[str, str]) -> float:
-    """Seconds of a process.
+def seconds_of(
+    python: pathlib.Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: pathlib.Path | None = None,
+) -> float:
+    """Seconds of a process that runs in a directory.
 
     Raises:
       RuntimeError: If it fails, with the last line that it wrote.
     """
     begin = time.perf_counter()
     done = subprocess.run(
-        [str(python), *arguments], capture_output=True, text=True, env=dict(environment)
+        [str(python), *arguments],
+        capture_output=True,
+        text=True,
+        env=dict(environment),
+        cwd=directory,
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
@@ -86,13 +98,12 @@ def run(quick: bool = False) -> dict:
         for label, words in COMMANDS.items():
             if quick and "localized" in label:
                 continue
-            words = [*words, "--output", str(directory / f"out-{len(commands)}")]
             off = environment | {"JAX_ENABLE_COMPILATION_CACHE": "0"}
             on = environment | {"XDG_CACHE_HOME": str(directory / f"cache-{len(commands)}")}
             commands[label] = {
-                "without": seconds_of(python, words, off),
-                "first": seconds_of(python, words, on),
-                "second": seconds_of(python, words, on),
+                "without": seconds_of(python, words, off, directory),
+                "first": seconds_of(python, words, on, directory),
+                "second": seconds_of(python, words, on, directory),
             }
             kept = [p for p in pathlib.Path(on["XDG_CACHE_HOME"]).rglob("*-cache") if p.is_file()]
             commands[label] |= {

@@ -76,8 +76,6 @@ def environment(tmp_path_factory):
         "FACESEM_QUICK": "1",
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        # Programs run once here: optimising them would take longer than they do.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_ENABLE_COMPILATION_CACHE": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
