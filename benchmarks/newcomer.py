@@ -27,7 +27,13 @@ COMMANDS = {
 }
 #: Modules whose import is timed, each in processes of its own.
 IMPORTS = ("facesem_jax", "facesem_jax.loading", "jax", "experiments.localized")
-_PACKAGES = "import json, benchmarks.newcomer as n; print(json.dumps(n.distribution_sizes()))"
+# Of the environment alone: the checkout lies on the path as well.
+_PACKAGES = """
+import importlib.metadata, json, sysconfig
+from benchmarks.newcomer import distribution_sizes
+paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+print(json.dumps(distribution_sizes(importlib.metadata.distributions(path=list(paths)))))
+"""
 
 
 def distribution_sizes(distributions=None) -> dict[str, float]:
