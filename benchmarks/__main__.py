@@ -26,6 +26,7 @@ SECTIONS = (
     "growth",
     "localized",
     "conversion",
+    "newcomer",
 )
 _HERE = pathlib.Path(__file__).parent
 
@@ -88,4 +89,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, Options)
+    # Compilation is among the figures.
+    run_command(main, Options, compilation_cache=False)

@@ -14,6 +14,7 @@ import time
 
 from benchmarks import memory
 from benchmarks.tables import gib, number, paragraphs
+from convert.random_checkpoint import random_state
 
 # Config f: channels from 4x4 to 1024x1024.
 CHANNELS = (512, 512, 512, 512, 512, 256, 128, 64, 32)
@@ -24,38 +25,9 @@ def checkpoint() -> dict:
     """``g_ema`` with random weights, about 30 M parameters."""
     import torch
 
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps) / 16
-    state = {"input.input": torch.randn(1, CHANNELS[0], 4, 4)}
-    for layer in range(1, MAPPING + 1):
-        state[f"style.{layer}.weight"] = torch.randn(W_DIM, W_DIM) * 100
-        state[f"style.{layer}.bias"] = torch.randn(W_DIM)
-
-    def modulated(name, inputs, outputs, size):
-        state[f"{name}.conv.weight"] = torch.randn(1, outputs, inputs, size, size)
-        state[f"{name}.conv.modulation.weight"] = torch.randn(inputs, W_DIM)
-        state[f"{name}.conv.modulation.bias"] = torch.ones(inputs)
-
-    def styled(name, inputs, outputs):
-        modulated(name, inputs, outputs, 3)
-        state[f"{name}.noise.weight"] = torch.randn(1)
-        state[f"{name}.activate.bias"] = torch.randn(outputs)
-
-    for level, width in enumerate(CHANNELS):
-        rgb = f"to_rgbs.{level - 1}" if level else "to_rgb1"
-        modulated(rgb, width, 3, 1)
-        state[f"{rgb}.bias"] = torch.randn(1, 3, 1, 1)
-        if level:
-            styled(f"convs.{2 * level - 2}", CHANNELS[level - 1], width)
-            styled(f"convs.{2 * level - 1}", width, width)
-            state[f"convs.{2 * level - 2}.conv.blur.kernel"] = kernel
-            state[f"{rgb}.upsample.kernel"] = kernel
-        else:
-            styled("conv1", width, width)
-    for layer in range(2 * len(CHANNELS) - 1):
-        size = 4 << (layer + 1) // 2
-        state[f"noises.noise_{layer}"] = torch.randn(1, 1, size, size)
-    return {"g_ema": state, "latent_avg": torch.zeros(W_DIM)}
+    state = random_state(CHANNELS, W_DIM, MAPPING)
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    return {"g_ema": tensors, "latent_avg": torch.zeros(W_DIM)}
 
 
 def convert(source: str, target: str) -> dict:

@@ -1,8 +1,13 @@
 """Unsupervised disentanglement of linear-encoded facial semantics, in functional JAX."""
 
-from facesem_jax.direction_files import load_directions
+from typing import TYPE_CHECKING
+
 from facesem_jax.errors import FacesemError
-from facesem_jax.loading import load_crop, load_decomposer, load_encoder, load_generator
+from facesem_jax.lazy import lazy_names
+
+if TYPE_CHECKING:  # The same names, for editors and the documentation.
+    from facesem_jax.direction_files import load_directions
+    from facesem_jax.loading import load_crop, load_decomposer, load_encoder, load_generator
 
 __all__ = [
     "FacesemError",
@@ -12,3 +17,11 @@ __all__ = [
     "load_encoder",
     "load_generator",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "direction_files": ["load_directions"],
+        "loading": ["load_crop", "load_decomposer", "load_encoder", "load_generator"],
+    },
+)

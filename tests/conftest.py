@@ -1,4 +1,5 @@
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,10 @@ from flax import nnx
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
+
+# Commands keep compiled programs in the user's home; tests, and processes that they start, do not.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
+jax.config.update("jax_enable_compilation_cache", False)
 
 _ONES = ("scale", "var")
 _ZEROS = ("bias", "mean", "w_avg", "noise_strength")

@@ -9,10 +9,10 @@ with the Lipschitz constant of its own partial gradient, *is* PALM; starting the
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, PyTree
 
 from facesem_jax.errors import FacesemError
 
@@ -83,11 +83,11 @@ class InertialState(NamedTuple):
       count: Updates since the start or the last restart; sets the extrapolation weight.
     """
 
-    previous: chex.ArrayTree
-    count: chex.Array
+    previous: PyTree[Array]
+    count: Array
 
 
-def nesterov_weight(count: chex.Array) -> chex.Array:
+def nesterov_weight(count: Array) -> Array:
     """The extrapolation weight ``k / (k + 3)``: none at first, towards 1 later.
 
     Source: Pock and Sabach (2016), section 5.1 (their ``(k - 1) / (k + 2)``, k counted from 1).
