@@ -41,6 +41,8 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
 def _number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "–"
+    if abs(value) < 1e-5:  # Rounding, of what is 0.
+        return "0"
     shown = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
     return shown.replace("-", "−")
 

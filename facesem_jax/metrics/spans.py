@@ -28,7 +28,7 @@ def redundancy(vectors: Float[np.ndarray, "k d"]) -> tuple[float, float]:
     cosines = np.abs(unit @ unit.T)[np.triu_indices(len(unit), 1)]
     if not cosines.size:
         return 0.0, 0.0
-    cosines[cosines < 1e-7] = 0  # Rounding, of directions made orthogonal.
+    cosines[cosines < 1e-5] = 0  # Rounding, of directions made orthogonal in float32.
     return float(min(cosines.max(), 1.0)), float(cosines.mean())
 
 
