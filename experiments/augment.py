@@ -14,7 +14,6 @@ which know nothing of generator and decomposer. Writes ``metrics.json``, ``augme
 
 import dataclasses
 import itertools
-import json
 import pathlib
 
 import numpy as np
@@ -38,6 +37,7 @@ from experiments.face_measures import luminance_measurements
 from experiments.face_sources import face_set, stream_source
 from experiments.landmarks import find_landmarks, head_angles
 from experiments.localized_stages import Track, call, in_batches, silent, synthesize
+from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
 from facesem_jax.command_line import run_command
@@ -90,21 +90,13 @@ class Options:
         Raises:
           FacesemError: On a number that is out of range.
         """
-        for name, low in (("seeds", 1), ("pool", 200), ("test", 200), ("steps", 1)):
-            if getattr(self, name) < low:
-                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        check_numbers(self, {"seeds": 1, "pool": 200, "test": 200, "steps": 1})
         if not self.sizes or min(self.sizes) < 8:
             raise FacesemError(f"sizes are {self.sizes}; expected at least 8 each.")
         if not self.quick:
             return self
-        return dataclasses.replace(
-            self,
-            sizes=(32, 256),
-            seeds=2,
-            pool=min(self.pool, 1600),
-            test=min(self.test, 1000),
-            steps=min(self.steps, 150),
-        )
+        fewer = at_most(self, pool=1600, test=1000, steps=150)
+        return dataclasses.replace(fewer, sizes=(32, 256), seeds=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,10 +301,7 @@ def run(options: Options, track: Track) -> tuple[AugmentResults, dict]:
         arrays |= {f"{label}/{k}": v for k, v in own.items()}
         watch.lap(f"regressors of {label}")
     metrics = {
-        "settings": run_record.settings(options),
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
-        "device": run_record.device(),
+        **run_record.header(options, watch),
         "labels": numbers,
     }
     return AugmentResults(metrics, shown), arrays
@@ -323,10 +312,9 @@ def main(options: Options) -> None:
     options = options.checked()
     with OutputDirectory(options.output, FILES) as output, progress_track() as track:
         results, arrays = run(options, track)
-        np.savez_compressed(output / "augment.npz", **arrays)
-        (output / "report.html").write_text(render_report(results), encoding="utf-8")
-        text = json.dumps(results.metrics, indent=1, allow_nan=False)
-        (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        run_record.write_results(
+            output, results.metrics, render_report(results), "augment.npz", arrays
+        )
     for label, numbers in results.metrics["labels"].items():
         for n, ways in numbers["sizes"].items():
             parts = [f"{name} {ways[name]['mean']:.3g}" for name in WAYS]

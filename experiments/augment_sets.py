@@ -111,7 +111,8 @@ def copies(
     height, width = images.shape[1:3]
     for i, (y, x) in enumerate(rng.integers(0, 2 * _SHIFT + 1, (count, 2))):
         images[i] = pad[i, y : y + height, x : x + width]
-    light = rng.uniform(-_BRIGHTNESS, _BRIGHTNESS, (count, 1, 1, 1))
+    # In the images' own precision: in float64 thousands of faces are copied at twice their size.
+    light = rng.uniform(-_BRIGHTNESS, _BRIGHTNESS, (count, 1, 1, 1)).astype(images.dtype)
     return np.clip(images + light, -1, 1), labels
 
 

@@ -8,19 +8,18 @@ much. Writes ``metrics.json``, ``directions.npz`` and ``report.html``.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import jax
 import numpy as np
 
-import facesem_jax
 from experiments import compare_measures, identity, landmarks, run_record
 from experiments.compare_methods import REGIONS, WITH_TARGETS, Sources, find_all
 from experiments.compare_report import render_report
 from experiments.compare_results import COLUMNS, CompareResults, summarise, winners
-from experiments.localized_options import crop_of_pair
-from experiments.localized_stages import Track, in_batches, strip_images
+from experiments.localized_options import load_pair
+from experiments.localized_stages import Track, strip_images
+from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
 from facesem_jax.checkpoint import checkpoint_digest
@@ -30,6 +29,7 @@ from facesem_jax.loading import resolve
 from facesem_jax.semantics.semantic_function import environment_semantics, local_semantics
 
 FILES = ("metrics.json", "directions.npz", "report.html")
+_SPREAD_FACES = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,20 +82,13 @@ class Options:
             "region_samples": 1,
             "samples": 64,
         }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        check_numbers(self, least)
         if not 0 < self.change < 2:
             raise FacesemError(f"change is {self.change}; expected between 0 and 2.")
         if not self.quick:
             return self
-        return dataclasses.replace(
-            self,
-            directions=min(self.directions, 4),
-            faces=min(self.faces, 4),
-            jacobian_samples=min(self.jacobian_samples, 8),
-            region_samples=min(self.region_samples, 2),
-            samples=min(self.samples, 512),
+        return at_most(
+            self, directions=4, faces=4, jacobian_samples=8, region_samples=2, samples=512
         )
 
 
@@ -140,9 +133,7 @@ def run(options: Options, track: Track) -> tuple[CompareResults, dict]:
       The results, and the arrays of ``directions.npz``.
     """
     watch = run_record.Stopwatch()
-    generator = facesem_jax.load_generator(options.generator)
-    decomposer = facesem_jax.load_decomposer(options.decomposer)
-    crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
+    generator, decomposer, crop = load_pair(options.generator, options.decomposer, options.crop)
     size = decomposer.config.image_size
     local = local_semantics(generator, decomposer, crop, size=size)
     environment = environment_semantics(generator, decomposer, crop, size=size)
@@ -154,19 +145,15 @@ def run(options: Options, track: Track) -> tuple[CompareResults, dict]:
     watch.lap("load")
 
     sources = Sources(generator, local, environment, parts[0], jacobian_w, region_w)
-    found, left_out, J, scale = find_all(
-        sources, options.directions, options.components, options.seed, track
-    )
+    survey = find_all(sources, options.directions, options.components, options.seed, track)
     watch.lap("methods")
-    ws = np.asarray(mapping(generator, parts[0]))
-    few = ws[: min(1024, len(ws))]
-    spreads = np.std(in_batches(environment, few, track, "spreads"), axis=0)
+    spreads = np.std(survey.ys[:_SPREAD_FACES], axis=0)
     looking, absent = observers(options.observers)
     measured = {
         name: compare_measures.measure(
             local,
             environment,
-            scale,
+            survey.scale,
             spreads,
             faces,
             own.directions.vectors,
@@ -176,13 +163,13 @@ def run(options: Options, track: Track) -> tuple[CompareResults, dict]:
             track,
             name,
         )
-        for name, own in found.items()
+        for name, own in survey.found.items()
     }
     watch.lap("measures")
-    rows = summarise(found, measured, J, ws, options.seed)
+    rows = summarise(survey.found, measured, survey.J, survey.ws, options.seed)
     shown = faces[: min(3, len(faces))]
     strips = {region: {} for region in REGIONS[:4]}
-    for name, own in found.items():
+    for name, own in survey.found.items():
         m = measured[name]
         for region in strips:
             k = int(np.argmax([shares[region] for shares in m.shares]))
@@ -193,40 +180,28 @@ def run(options: Options, track: Track) -> tuple[CompareResults, dict]:
     watch.lap("strips")
 
     metrics = {
-        "settings": run_record.settings(options),
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
-        "device": run_record.device(),
+        **run_record.header(options, watch),
         "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
         "change": options.change,
         "area": compare_measures.AREA,
         "methods": rows,
         "winners": winners(rows, set(rows) - {n for n in rows if _has_targets(n)}),
         "absent": absent,
-        "left_out": left_out,
+        "left_out": survey.left_out,
     }
     arrays = {}
-    for name, own in found.items():
+    for name, own in survey.found.items():
         arrays |= {
             f"{name}/vectors": own.directions.vectors.astype(np.float32),
             f"{name}/names": np.array(own.directions.names),
             f"{name}/scores": own.directions.scores,
             f"{name}/steps": measured[name].steps,
         }
-    return CompareResults(_plain(metrics), strips, absent), arrays
+    return CompareResults(run_record.finite_tree(metrics), strips, absent), arrays
 
 
 def _has_targets(name: str) -> bool:
     return name.split(" (")[0] in WITH_TARGETS
-
-
-def _plain(value):
-    """NaN to None, for JSON."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, float):
-        return run_record.finite(value)
-    return value
 
 
 def main(options: Options) -> None:
@@ -234,10 +209,9 @@ def main(options: Options) -> None:
     options = options.checked()
     with OutputDirectory(options.output, FILES) as output, progress_track() as track:
         results, arrays = run(options, track)
-        np.savez_compressed(output / "directions.npz", **arrays)
-        (output / "report.html").write_text(render_report(results), encoding="utf-8")
-        text = json.dumps(results.metrics, indent=1, allow_nan=False)
-        (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        run_record.write_results(
+            output, results.metrics, render_report(results), "directions.npz", arrays
+        )
     for key, entry in results.metrics["winners"].items():
         tied = f" (not to be told from {', '.join(entry['tied'])})" if entry["tied"] else ""
         print(f"{COLUMNS[key].title}: {entry['best']}{tied}")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from experiments.environment_stages import EXACT_BATCH
 from experiments.localized_stages import Track, in_batches
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import discovery
@@ -20,6 +21,7 @@ from facesem_jax.semantics.semantic_function import EnvironmentSemantics, LocalS
 
 #: Regions that LowRankGAN is asked for: both sides of a pair together.
 REGIONS = ("mouth", "nose", "eye", "brow", "forehead", "jaw corner")
+_JACOBIAN_BATCH = 4
 _MASK = 0.5
 """Share of a pixel that a region must own to count as its part."""
 WITH_TARGETS = ("regression", "environment")
@@ -40,6 +42,27 @@ class Found:
     directions: discovery.Discovered
     seconds: float
     needs: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What all methods found, and what they were found from.
+
+    Attributes:
+      found: The methods by name.
+      left_out: Why others do not work on this generator.
+      J: Scaled mean Jacobian.
+      scale: Its scale.
+      ws: The regression's latents, mapped.
+      ys: Their global semantics, each in its unit.
+    """
+
+    found: dict[str, Found]
+    left_out: dict[str, str]
+    J: Float[np.ndarray, "n d"]
+    scale: Float[np.ndarray, "h w 4"]
+    ws: Float[np.ndarray, "m d"]
+    ys: Float[np.ndarray, "m k"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +131,7 @@ def low_rank(sources: Sources, count: int, track: Track) -> discovery.Discovered
     )
 
 
-def find_all(
-    sources: Sources, count: int, components: int, seed: int, track: Track
-) -> tuple[dict[str, Found], dict[str, str], Float[np.ndarray, "n d"], Float[np.ndarray, "h w 4"]]:
+def find_all(sources: Sources, count: int, components: int, seed: int, track: Track) -> Survey:
     """Runs every method.
 
     Args:
@@ -119,14 +140,11 @@ def find_all(
       components: Components of our factorisation.
       seed: Seeds what is random.
       track: Progress.
-
-    Returns:
-      The methods by name, why others do not work on this generator, the scaled mean Jacobian, and
-      its scale.
     """
     begin = time.perf_counter()
-    steps = stream_jacobian_moments(sources.local, jnp.asarray(sources.jacobian_w))
-    for step in track(steps, "exact Jacobians", -(-len(sources.jacobian_w) // 1)):
+    for_jacobian, size = jnp.asarray(sources.jacobian_w), _JACOBIAN_BATCH
+    steps = stream_jacobian_moments(sources.local, for_jacobian, batch_size=size)
+    for step in track(steps, "exact Jacobians", -(-len(for_jacobian) // size)):
         last = step
     mean = finalise(last.moments).mean
     scale = block_scale(mean)
@@ -145,9 +163,10 @@ def find_all(
 
     def exact():
         gradients = stream_exact_directions(
-            sources.environment, jnp.asarray(sources.jacobian_w), batch_size=8
+            sources.environment, jnp.asarray(sources.jacobian_w), batch_size=EXACT_BATCH
         )
-        for step in track(gradients, "exact gradients", -(-len(sources.jacobian_w) // 8)):
+        count = -(-len(sources.jacobian_w) // EXACT_BATCH)
+        for step in track(gradients, "exact gradients", count):
             last = step
         return discovery.environment_edit_directions(last.moments.mean, names, spreads)
 
@@ -197,4 +216,4 @@ def find_all(
             left_out[name] = str(error)
             continue
         found[name] = Found(directions, before + time.perf_counter() - begin, needs)
-    return found, left_out, np.asarray(J), np.asarray(scale)
+    return Survey(found, left_out, np.asarray(J), np.asarray(scale), ws, ys)

@@ -8,22 +8,20 @@ semantics are along a long edit; what an edit leaks into, plain and decorrelated
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-import facesem_jax
 from experiments import environment_stages as stages
 from experiments import run_record
 from experiments.environment_report import render_report
 from experiments.environment_results import EnvironmentResults
-from experiments.localized_options import crop_of_pair
+from experiments.localized_options import load_pair
 from experiments.localized_results import Strip
-from experiments.localized_stages import ANGLES, Track, in_batches, strip_images
+from experiments.localized_stages import ANGLES, Track, in_batches, latents, strip_images
+from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
 from facesem_jax.checkpoint import checkpoint_digest
@@ -89,21 +87,12 @@ class Options:
             "points": 1,
             "strip_faces": 1,
         }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        check_numbers(self, least)
         if not self.truncation_psi > 0:
             raise FacesemError(f"truncation_psi is {self.truncation_psi}; expected above 0.")
         if not self.quick:
             return self
-        return dataclasses.replace(
-            self,
-            samples=min(self.samples, 3162),
-            exact_samples=min(self.exact_samples, 32),
-            heldout=min(self.heldout, 1024),
-            edited=min(self.edited, 16),
-            strip_faces=min(self.strip_faces, 2),
-        )
+        return at_most(self, samples=3162, exact_samples=32, heldout=1024, edited=16, strip_faces=2)
 
 
 def run(options: Options, track: Track) -> tuple[EnvironmentResults, dict]:
@@ -117,9 +106,7 @@ def run(options: Options, track: Track) -> tuple[EnvironmentResults, dict]:
       The results, and the arrays of ``environment.npz``.
     """
     watch = run_record.Stopwatch()
-    generator = facesem_jax.load_generator(options.generator)
-    decomposer = facesem_jax.load_decomposer(options.decomposer)
-    crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
+    generator, decomposer, crop = load_pair(options.generator, options.decomposer, options.crop)
     f = environment_semantics(generator, decomposer, crop, size=decomposer.config.image_size)
     sizes = {
         "regression": options.samples,
@@ -128,11 +115,7 @@ def run(options: Options, track: Track) -> tuple[EnvironmentResults, dict]:
         "edited": options.edited,
         "faces": options.strip_faces,
     }
-    z = jax.random.normal(
-        jax.random.key(options.seed), (sum(sizes.values()), generator.config.z_dim)
-    )
-    mapped = np.asarray(jax.jit(lambda m, z: m(z, options.truncation_psi))(generator.mapping, z))
-    w = dict(zip(sizes, np.split(mapped, np.cumsum(list(sizes.values()))[:-1]), strict=True))
+    w = latents(generator, sizes, options.seed, options.truncation_psi)
     watch.lap("load")
 
     heldout = w["heldout"], in_batches(f, w["heldout"], track, "held-out faces")
@@ -185,10 +168,7 @@ def run(options: Options, track: Track) -> tuple[EnvironmentResults, dict]:
                 "leaks": float(np.delete(np.abs(found.leakage.mean[k]), k).max()),
             }
     metrics = {
-        "settings": run_record.settings(options),
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
-        "device": run_record.device(),
+        **run_record.header(options, watch),
         "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
         "forward_seconds": forward_seconds,
         "gradient_seconds": exact.seconds,
@@ -224,10 +204,9 @@ def main(options: Options) -> None:
     options = options.checked()
     with OutputDirectory(options.output, FILES) as output, progress_track() as track:
         results, arrays = run(options, track)
-        np.savez_compressed(output / "environment.npz", **arrays)
-        (output / "report.html").write_text(render_report(results), encoding="utf-8")
-        text = json.dumps(results.metrics, indent=1, allow_nan=False)
-        (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        run_record.write_results(
+            output, results.metrics, render_report(results), "environment.npz", arrays
+        )
     for name, row in results.metrics["semantics"].items():
         needed = row["samples_needed"]
         print(

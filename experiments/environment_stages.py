@@ -18,7 +18,8 @@ from facesem_jax.semantics.sample_efficiency import (
 )
 from facesem_jax.semantics.semantic_function import EnvironmentSemantics
 
-_EXACT_BATCH = 8
+EXACT_BATCH = 8
+"""Faces whose gradients are taken at once."""
 LONG_ANGLE = 45.0
 """Degrees to which edits of an angle are followed; the others go to three spreads."""
 
@@ -73,19 +74,19 @@ def exact_stage(
       track: Progress.
     """
     counts, means, seconds = [], [], []
-    total, done = -(-len(ws) // _EXACT_BATCH), 0
-    steps = stream_exact_directions(f, jnp.asarray(ws), batch_size=_EXACT_BATCH)
+    total, done = -(-len(ws) // EXACT_BATCH), 0
+    steps = stream_exact_directions(f, jnp.asarray(ws), batch_size=EXACT_BATCH)
     begin = time.perf_counter()
     for step in track(steps, "exact gradients", total):
         mean = np.asarray(step.moments.mean)
         now = time.perf_counter()
         seconds.append(now - begin)
-        begin, done = now, min(done + _EXACT_BATCH, len(ws))
+        begin, done = now, min(done + EXACT_BATCH, len(ws))
         if not counts or done >= 2 * counts[-1] or done == len(ws):
             counts.append(done)
             means.append(mean)
     score = np.stack([direction_score(mean, *heldout) for mean in means])
-    each = float(np.median(seconds[1:] or seconds)) / min(_EXACT_BATCH, len(ws))
+    each = float(np.median(seconds[1:] or seconds)) / min(EXACT_BATCH, len(ws))
     return Exact(means[-1], counts, score, each)
 
 

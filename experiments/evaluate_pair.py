@@ -7,7 +7,6 @@ Needs mediapipe (see `experiments.landmarks`). Writes ``evaluation.json`` and ``
 
 import dataclasses
 import json
-import math
 import pathlib
 from typing import Literal
 
@@ -34,6 +33,7 @@ from experiments.face_measures import (
 from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
 from experiments.landmarks import landmark_measurements
 from experiments.output_directory import OutputDirectory
+from experiments.run_record import finite_tree
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax import load_decomposer
 from facesem_jax.command_line import run_command
@@ -285,17 +285,8 @@ def _angle_agreement(measured: dict, reference: dict) -> dict[str, dict]:
     return {k: agreement(measured[k], reference[k])._asdict() for k in _ANGLES}
 
 
-def _finite(tree):
-    """``None`` in the place of NaN, which JSON does not have."""
-    if isinstance(tree, dict):
-        return {k: _finite(v) for k, v in tree.items()}
-    if isinstance(tree, list):
-        return [_finite(v) for v in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
 def _write_json(path: pathlib.Path, tree) -> None:
-    path.write_text(json.dumps(_finite(tree), indent=2) + "\n")
+    path.write_text(json.dumps(finite_tree(tree), indent=2) + "\n")
 
 
 if __name__ == "__main__":

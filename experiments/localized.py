@@ -5,7 +5,6 @@
 Writes ``components.npz``, ``metrics.json`` and ``report.html``.
 """
 
-import json
 import time
 
 import jax
@@ -13,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-import facesem_jax
 from experiments import localized_stages as stages
 from experiments import run_record
 from experiments.decomposition import decompose_faces
 from experiments.devices import only_first_process
 from experiments.jacobian_stage import JacobianSettings, jacobian_stage
-from experiments.localized_options import Options, crop_of_pair
+from experiments.localized_options import Options, load_pair
 from experiments.localized_report import render_report
 from experiments.localized_results import ComponentTable, LocalizedResults
 from experiments.output_directory import OutputDirectory
@@ -108,9 +106,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
       The results, and the arrays of ``components.npz``.
     """
     watch = run_record.Stopwatch()
-    generator = facesem_jax.load_generator(options.generator)
-    decomposer = facesem_jax.load_decomposer(options.decomposer)
-    crop = crop_of_pair(options.generator, options.crop, generator, decomposer)
+    generator, decomposer, crop = load_pair(options.generator, options.decomposer, options.crop)
     size, w_dim = decomposer.config.image_size, generator.config.w_dim
     tangents = w_dim if options.subspace is None else min(options.subspace, w_dim)
     check_settings((size * size * 4, tangents), options.components, options.alpha, options.beta)
@@ -128,11 +124,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "probes": 4 if options.quick else 8,
         "shown": 48,
     }
-    key = jax.random.key(options.seed)
-    z = jax.random.normal(key, (sum(sizes.values()), generator.config.z_dim))
-    mapped = np.asarray(jax.jit(lambda m, z: m(z, options.truncation_psi))(generator.mapping, z))
-    bounds = np.cumsum(list(sizes.values()))[:-1]
-    w = dict(zip(sizes, np.split(mapped, bounds), strict=True))
+    w = stages.latents(generator, sizes, options.seed, options.truncation_psi)
     samples = stages.in_batches(generator, w["shown"], track, "samples", call=stages.synthesize)
     framed = stages.in_batches(local, w["shown"][:8], track, "faces", call=stages.frame)
     faces = decompose_faces(decomposer, framed)
@@ -185,11 +177,8 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
 
     unmasked = np.asarray(scale).reshape(-1) > 0
     metrics = {
-        "settings": run_record.settings(options) | {"alpha_used": alpha},
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
+        **run_record.header(options, watch),
         "generator_digest": checkpoint_digest(resolve(options.generator, "generator")),
-        "device": run_record.device(),
         "jacobian": cost,
         "subspace": None
         if kept is None
@@ -205,6 +194,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "environment": environment_numbers,
         "mantel": test,
     }
+    metrics["settings"]["alpha_used"] = alpha
     results = LocalizedResults(
         metrics=metrics,
         samples=samples,
@@ -243,8 +233,7 @@ def main(options: Options) -> None:
             np.savez_compressed(output / "components.npz", **arrays)
             (output / "report.html").write_text(render_report(results), encoding="utf-8")
             results.metrics["seconds"]["files"] = round(time.perf_counter() - begin, 3)
-            text = json.dumps(results.metrics, indent=1, allow_nan=False)
-            (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+            run_record.write_metrics(output, results.metrics)
     summary(results.metrics, options)
 
 

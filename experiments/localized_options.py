@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+import facesem_jax
 from experiments.devices import DeviceOptions, refuse_sharing
+from experiments.option_checks import at_most, check_numbers
 from facesem_jax.decomposer.crop import CropBox, parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import load_crop
@@ -96,15 +98,11 @@ class Options:
             "chunk_size": 1,
             "subspace": 1,
         }
-        for name, low in least.items():
-            if getattr(self, name) is not None and getattr(self, name) < low:
-                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
+        check_numbers(self, least)
         for name in ("target_sparsity", "target_explained_variance"):
             target = getattr(self, name)
             if target is not None and not 0 < target < 1:
                 raise FacesemError(f"{name} is {target}; expected a share between 0 and 1.")
-        if not 0 <= self.seed < 2**32:
-            raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
         if self.target_sparsity is not None and self.target_explained_variance is not None:
             raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
         for name in ("resume", "save_jacobians"):
@@ -112,14 +110,8 @@ class Options:
                 refuse_sharing(getattr(self, name), self.output, f"--{name.replace('_', '-')}")
         if not self.quick:
             return self
-        return dataclasses.replace(
-            self,
-            samples=min(self.samples, 12),
-            restarts=1,
-            regression_samples=min(self.regression_samples, 1024),
-            exact_samples=min(self.exact_samples, 16),
-            strip_faces=min(self.strip_faces, 3),
-        )
+        fewer = at_most(self, samples=12, regression_samples=1024, exact_samples=16, strip_faces=3)
+        return dataclasses.replace(fewer, restarts=1)
 
 
 def joined_crop(generator, decomposer, crop: CropBox | None) -> CropBox | None:
@@ -153,3 +145,19 @@ def crop_of_pair(name: str, asked: str | None, generator, decomposer) -> CropBox
     """
     crop = load_crop(name) if asked is None else parse_crop(asked)
     return joined_crop(generator, decomposer, crop)
+
+
+def load_pair(generator: str, decomposer: str, crop: str | None = None):
+    """A generator, a decomposer, and the crop that joins them.
+
+    Args:
+      generator: A bundled name, or a directory.
+      decomposer: A bundled name, or a directory.
+      crop: As `crop_of_pair` takes it.
+
+    Raises:
+      FacesemError: As the loaders and `crop_of_pair`.
+    """
+    made = facesem_jax.load_generator(generator)
+    read = facesem_jax.load_decomposer(decomposer)
+    return made, read, crop_of_pair(generator, crop, made, read)

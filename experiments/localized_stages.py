@@ -47,6 +47,23 @@ def frame(f, w):
     return framed_images(f, w)
 
 
+def latents(
+    generator, sizes: dict[str, int], seed: int, truncation_psi: float = 1.0
+) -> dict[str, Float[np.ndarray, "n d"]]:
+    """Latents in disjoint sets, so that no number is scored on what it was fitted to.
+
+    Args:
+      generator: Maps z to w.
+      sizes: Set to number of latents.
+      seed: Seeds z.
+      truncation_psi: Truncation of w, 1 for none (a pure number).
+    """
+    z = jax.random.normal(jax.random.key(seed), (sum(sizes.values()), generator.config.z_dim))
+    mapped = np.asarray(jax.jit(lambda m, z: m(z, truncation_psi))(generator.mapping, z))
+    bounds = np.cumsum(list(sizes.values()))[:-1]
+    return dict(zip(sizes, np.split(mapped, bounds), strict=True))
+
+
 def images_at_once(f) -> int:
     """How many of a generator's images are held at once: 64, fewer from 256x256 up.
 

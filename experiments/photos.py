@@ -9,7 +9,6 @@ is not there is left out and named.
 """
 
 import dataclasses
-import json
 import pathlib
 import tempfile
 import time
@@ -22,7 +21,7 @@ from jaxtyping import Float, UInt8
 import facesem_jax
 from experiments import run_record
 from experiments.invert_command import encoder_of, first_guess, mapped_prior, matching_encoder
-from experiments.localized_options import crop_of_pair
+from experiments.localized_options import load_pair
 from experiments.localized_stages import Track, synthesize
 from experiments.output_directory import OutputDirectory
 from experiments.photo_edit import blend_edit, blend_of, photo_mask
@@ -96,15 +95,14 @@ class Models(NamedTuple):
 
 def load_models(options: Options) -> Models:
     """Loads them; errors as the loaders'."""
-    generator = facesem_jax.load_generator(options.generator)
-    decomposer = facesem_jax.load_decomposer(options.decomposer)
+    generator, decomposer, crop = load_pair(options.generator, options.decomposer)
     return Models(
         generator,
         matching_encoder(generator, encoder_of(options.generator)),
         decomposer,
         facesem_jax.load_directions(options.generator),
         mapped_prior(generator, 0),
-        crop_of_pair(options.generator, None, generator, decomposer),
+        crop,
         framing_of(options.generator),
     )
 
@@ -223,10 +221,7 @@ def run(options: Options, track: Track) -> tuple[dict, list[PhotoResult]]:
         results.append(PhotoResult(photograph, framed.image, faces, views, numbers))
         watch.lap(photograph.name)
     metrics = {
-        "settings": run_record.settings(options),
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
-        "device": run_record.device(),
+        **run_record.header(options, watch),
         "missing": missing,
         "edits": EDITS,
         "photographs": {r.photograph.name: r.numbers for r in results},
@@ -245,8 +240,7 @@ def main(options: Options) -> None:
             for kind, pixels in zip(KINDS, (result.inversion_row, result.edit_sheet), strict=True):
                 (output / f"{name}-{kind}.png").write_bytes(picture_png(grid(pixels)))
         (output / "report.html").write_text(render_report(metrics, results), encoding="utf-8")
-        text = json.dumps(metrics, indent=1, allow_nan=False)
-        (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        run_record.write_metrics(output, metrics)
     for result in results:
         n = result.numbers
         print(

@@ -10,7 +10,6 @@ Writes ``metrics.json``, ``relations.npz`` and ``report.html``.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments import run_record
+from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.relations_report import render_report
 from facesem_jax.array_files import read_arrays
@@ -66,16 +66,8 @@ class Options:
         Raises:
           FacesemError: On a number that is out of range.
         """
-        for name, low in (("permutations", 1), ("rotations", 1), ("pixels", 3)):
-            if getattr(self, name) < low:
-                raise FacesemError(f"{name} is {getattr(self, name)}; expected at least {low}.")
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self,
-            permutations=min(self.permutations, 999),
-            rotations=min(self.rotations, 19),
-        )
+        check_numbers(self, {"permutations": 1, "rotations": 1, "pixels": 3})
+        return at_most(self, permutations=999, rotations=19) if self.quick else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,10 +163,7 @@ def run(options: Options) -> tuple[RelationsResults, dict]:
     watch.lap("pixels")
 
     metrics = {
-        "settings": run_record.settings(options),
-        "seconds": watch.seconds,
-        "versions": run_record.versions(),
-        "device": run_record.device(),
+        **run_record.header(options, watch),
         "components": len(labels),
         "mantel": {
             name: {"r": run_record.finite(t.r), "p": t.p, "permutations": t.permutations}
@@ -206,10 +195,9 @@ def main(options: Options) -> None:
     options = options.checked()
     with OutputDirectory(options.output, FILES) as output:
         results, arrays = run(options)
-        np.savez_compressed(output / "relations.npz", **arrays)
-        (output / "report.html").write_text(render_report(results), encoding="utf-8")
-        text = json.dumps(results.metrics, indent=1, allow_nan=False)
-        (output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        run_record.write_results(
+            output, results.metrics, render_report(results), "relations.npz", arrays
+        )
     metrics = results.metrics
     for name, test in metrics["mantel"].items():
         print(f"{name.replace('_', ' ')}: r {_shown(test['r'])}, p {test['p']:.4f}")

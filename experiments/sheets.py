@@ -12,7 +12,7 @@ import numpy as np
 
 import facesem_jax
 from experiments.decomposition import decompose_faces, faces_sheet
-from experiments.localized_options import crop_of_pair
+from experiments.localized_options import load_pair
 from experiments.output_directory import OutputDirectory
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import crop_and_resize
@@ -55,9 +55,7 @@ def main(options: Options) -> None:
       FacesemError: If the directions' maps are missing, or not of the decomposer's size.
     """
     directions = None if options.directions is None else _with_maps(options.directions)
-    generator = facesem_jax.load_generator(options.generator)
-    decomposer = facesem_jax.load_decomposer(options.decomposer)
-    crop = crop_of_pair(options.generator, None, generator, decomposer)
+    generator, decomposer, crop = load_pair(options.generator, options.decomposer)
     z = jax.random.normal(jax.random.key(options.seed), (100, generator.config.z_dim))
     images = jax.jit(lambda g, z: g(z, options.truncation_psi))(generator, z)
     framed = jnp.clip(images[:10], -1, 1)

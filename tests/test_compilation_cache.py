@@ -152,10 +152,10 @@ def test_without_a_directory_the_cache_is_off(configured, tmp_path):
     ("system", "variables", "expected"),
     [
         ("linux", {"XDG_CACHE_HOME": "/c"}, "/c"),
-        ("linux", {}, "/home/a/.cache"),
-        ("darwin", {"XDG_CACHE_HOME": "/c"}, "/home/a/Library/Caches"),
+        ("linux", {}, "/h/.cache"),
+        ("darwin", {"XDG_CACHE_HOME": "/c"}, "/h/Library/Caches"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local"),
-        ("win32", {}, "/home/a/AppData/Local"),
+        ("win32", {}, "/h/AppData/Local"),
     ],
 )
 def test_the_directory_follows_the_platform(monkeypatch, system, variables, expected):
@@ -164,7 +164,7 @@ def test_the_directory_follows_the_platform(monkeypatch, system, variables, expe
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/home/a"))
+    monkeypatch.setattr(pathlib.Path, "home", lambda: pathlib.Path("/h"))
     assert cache_root() == pathlib.Path(expected)
 
 

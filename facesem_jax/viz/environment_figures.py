@@ -6,10 +6,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from facesem_jax.checks import check_shape
-from facesem_jax.viz.figures import LIGHT, TEXT_SIZE, Palette, style_axes
+from facesem_jax.viz.figures import LIGHT, TEXT_SIZE, Palette, response_axes, style_axes
 
 _FIGURE = (2.9, 2.35)  # Inches.
 
@@ -80,12 +79,7 @@ def response_band_figure(
     line = gain * np.asarray(amounts)
     axes.plot(amounts, line, color=palette.faint, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(amounts, mean, color=palette.accent, linewidth=1.6)
-    suffix = "" if unit == "1" else f", {unit}"
-    axes.set_xlabel(f"asked{suffix}", parse_math=False)
-    axes.set_ylabel(f"measured{suffix}", parse_math=False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
-    style_axes(axes, palette)
+    response_axes(axes, unit, palette)
     return figure
 
 

@@ -131,13 +131,18 @@ def response_figure(
     axes = figure.add_subplot()
     axes.plot(asked, asked, color=palette.faint, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(asked, measured, color=palette.accent, linewidth=1.6, marker="o", markersize=3.5)
+    response_axes(axes, unit, palette)
+    return figure
+
+
+def response_axes(axes: Axes, unit: str, palette: Palette) -> None:
+    """The axes of measured against asked changes, named with their unit; "1" for a pure number."""
     suffix = "" if unit == "1" else f", {unit}"
     axes.set_xlabel(f"asked{suffix}", parse_math=False)
     axes.set_ylabel(f"measured{suffix}", parse_math=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
     style_axes(axes, palette)
-    return figure
 
 
 def style_axes(axes: Axes, palette: Palette) -> None:

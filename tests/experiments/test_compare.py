@@ -52,9 +52,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.setattr(compare.facesem_jax, "load_generator", lambda _: Bands())
-    patch.setattr(compare.facesem_jax, "load_decomposer", lambda _: Reader())
-    patch.setattr(compare, "crop_of_pair", lambda *_: None)
+    patch.setattr(compare, "load_pair", lambda *_: (Bands(), Reader(), None))
     patch.setattr(compare, "checkpoint_digest", lambda _: "abc")
     output = tmp_path_factory.mktemp("run") / "out"
     numbers = {"jacobian_samples": 2, "region_samples": 1, "samples": 64, "components": 8}
