@@ -27,6 +27,7 @@ SECTIONS = (
     "localized",
     "conversion",
     "newcomer",
+    "app",
 )
 _HERE = pathlib.Path(__file__).parent
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from benchmarks import growth, jacobian, large_jacobian, localized, rasterizer
+from benchmarks import app, growth, jacobian, large_jacobian, localized, rasterizer
 from benchmarks.zbuffers import numpy_zbuffer
 from facesem_jax.decomposer.rasterizer import grid_faces, rasterize
 
@@ -172,3 +172,13 @@ def test_numpy_zbuffer_draws_what_the_rasteriser_draws():
     assert (ours > 7).any() and (ours > 0).all()
     # On an outline a rounding decides between the grid and the triangle.
     assert np.mean(np.abs(ours - theirs) > 1e-4) < 0.01
+
+
+def test_the_app_is_judged_by_the_start_without_a_cache():
+    data = {
+        "empty": {"served": 8.0, "first": 11.0, "answers": []},
+        "filled": {"served": 5.0, "first": 6.0, "answers": [0.5, 0.08, 0.09, 0.1]},
+    }
+    text = app.markdown(data)
+    assert [("**Met**" in line) for line in goals(text)] == [False, True]
+    assert "median 95 ms, the first 500 ms, the slowest other 100 ms" in text

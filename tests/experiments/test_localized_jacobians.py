@@ -9,9 +9,12 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.jacobian_stage import JacobianSettings, jacobian_stage
 from experiments.localized import main
-from experiments.localized_options import Options
+from experiments.localized_options import Options, load_pair
+from experiments.localized_stages import silent
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.semantic_function import local_semantics
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 W_DIM, SIZE, K = 16, 32, 6
@@ -43,6 +46,18 @@ def whole(pair, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def stage(pair):
+    """The Jacobian stage alone, on latents of its own."""
+    local = local_semantics(*load_pair(str(pair), str(pair), "identity"), size=SIZE)
+    ws = np.random.default_rng(0).normal(size=(6, W_DIM)).astype(np.float32)
+
+    def run(**settings):
+        return jacobian_stage(local, ws, JacobianSettings(**settings), silent)
+
+    return run
+
+
 def test_single_jacobians_average_to_the_mean(whole):
     metrics, arrays = _read(whole / "out")
     single = np.load(whole / "all.npy", mmap_mode="r")
@@ -53,11 +68,13 @@ def test_single_jacobians_average_to_the_mean(whole):
     assert metrics["subspace"] is None and "basis" not in arrays
 
 
-def test_a_finished_state_gives_the_same_result_again(whole, pair):
-    main(_options(pair, whole / "again", resume=whole / "state"))
-    first, again = (_read(whole / name)[1] for name in ("out", "again"))
-    for name in ("mean_jacobian", "U", "V"):
-        np.testing.assert_array_equal(first[name], again[name])
+def test_a_finished_state_gives_the_same_result_again(stage, tmp_path):
+    first, _ = stage(checkpoints=tmp_path / "state")
+    again, _ = stage(checkpoints=tmp_path / "state")
+    np.testing.assert_array_equal(first, again)
+
+
+def test_the_state_of_another_run_is_refused(whole, pair):
     with pytest.raises(FacesemError, match="another run"):
         main(_options(pair, whole / "other", resume=whole / "state", samples=7))
     assert not (whole / "other").exists()
@@ -77,18 +94,17 @@ def test_a_subspace_gives_directions_of_w_within_it(whole, pair, tmp_path):
     assert K / W_DIM < metrics["subspace"]["variance_share"] < 1
 
 
-def test_approximations_report_their_error(whole, pair, tmp_path):
-    exact = _read(whole / "out")[1]["mean_jacobian"]
+def test_approximations_report_their_error(stage):
+    exact, cost = stage()
+    assert cost["relative_error"] == 0
 
-    def run(name, **changes):
-        main(_options(pair, tmp_path / name, crop="identity", **changes))
-        metrics, arrays = _read(tmp_path / name)
-        found = np.linalg.norm(arrays["mean_jacobian"] - exact) / np.linalg.norm(exact)
-        return metrics["jacobian"]["relative_error"], found
+    def run(**changes):
+        mean, cost = stage(**changes)
+        return cost["relative_error"], np.linalg.norm(mean - exact) / np.linalg.norm(exact)
 
-    reported, found = run("rounded", products="bfloat16")
+    reported, found = run(products="bfloat16")
     assert 1e-4 < found < 0.03 and found / 3 < reported < found * 3
-    reported, found = run("stopped", synthesis_resolution=16)
+    reported, found = run(synthesis_resolution=16)
     assert 0.01 < found < 3 and found / 3 < reported < found * 3
 
 
