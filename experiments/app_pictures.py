@@ -25,7 +25,7 @@ from facesem_jax.decomposer.decomposer import Decomposer, Decomposition
 from facesem_jax.decomposer.picture_points import canonical_point_of
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
-from facesem_jax.semantics.components_at import ActingComponent, components_at
+from facesem_jax.semantics.acting import ActingComponent, components_at
 from facesem_jax.semantics.direction_set import DirectionSet
 from facesem_jax.viz.overlays import ground_picture, strip_difference
 from facesem_jax.viz.pictures import enlarge, rgb

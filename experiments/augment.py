@@ -30,7 +30,6 @@ from experiments.augment_sets import (
     as_pixels,
     even_rows,
     extrapolated,
-    semantic_per_label,
     training_set,
 )
 from experiments.face_measures import luminance_measurements
@@ -43,6 +42,7 @@ from experiments.progress import progress_track
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.direction_set import DirectionSet
+from facesem_jax.semantics.extrapolation import extrapolate, semantic_per_label
 from facesem_jax.training.regressor import RegressorConfig, fit_regressor, read_off
 
 FILES = ("metrics.json", "augment.npz", "report.html")
@@ -235,10 +235,9 @@ def one_label(
         narrow.latents, narrow.labels, way.gradient
     )
     few = narrow.at(np.arange(4))
-    moves = slope * (targets - few.labels[:, None])
-    latents = few.latents[:, None] + moves[..., None] * way.step
-    shown = way.draw(latents.reshape(-1, latents.shape[-1]))
-    return numbers, arrays, (shown.reshape(*moves.shape, *shown.shape[1:]), targets)
+    each = [np.repeat(x, len(targets), axis=0) for x in (few.latents, few.labels)]
+    shown = way.draw(extrapolate(*each, np.tile(targets, len(few.labels)), way.step, slope))
+    return numbers, arrays, (shown.reshape(-1, len(targets), *shown.shape[1:]), targets)
 
 
 def extrapolation(directions: DirectionSet, name: str, generator) -> Extrapolation:

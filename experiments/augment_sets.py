@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.extrapolation import extrapolate, semantic_per_label
 from facesem_jax.viz.pictures import rgb
 from facesem_jax.viz.sheets import shrink
 
@@ -52,32 +53,6 @@ class Extrapolation:
     draw: Callable[[Float[np.ndarray, "n d"]], Float[np.ndarray, "n h w 3"]]
 
 
-def semantic_per_label(latents, labels, gradient) -> float:
-    r"""How far the decomposer's semantic ``s = v w`` moves per unit of the label.
-
-    The slope of s on the label, ``cov(s, y) / var(y)``, and not the inverse of y's slope on s: the
-    narrow set was selected by y, which biases the latter towards 0 and leaves the former alone.
-
-    Args:
-      latents: Of the narrow set.
-      labels: Its labels.
-      gradient: v.
-
-    Raises:
-      FacesemError: If the labels do not vary, or the semantic does not follow them.
-    """
-    s = latents @ gradient
-    centred = labels - labels.mean()
-    variance = np.mean(centred**2)
-    slope = float(np.mean(centred * s) / variance) if variance > 0 else 0.0
-    if not np.isfinite(slope) or slope <= 0:
-        raise FacesemError(
-            f"the direction does not follow the labels (slope {slope:.3g} over {len(labels)} "
-            "faces); no face can be extrapolated along it."
-        )
-    return slope
-
-
 def extrapolated(
     narrow: Labelled, count: int, wide: float, way: Extrapolation, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "m h w 3"], Float[np.ndarray, " m"]]:
@@ -96,8 +71,8 @@ def extrapolated(
     slope = semantic_per_label(narrow.latents, narrow.labels, way.gradient)
     rows = rng.integers(0, len(narrow.labels), count)
     labels = rng.uniform(-wide, wide, count)
-    moves = slope * (labels - narrow.labels[rows])
-    return way.draw(narrow.latents[rows] + moves[:, None] * way.step), labels
+    moved = extrapolate(narrow.latents[rows], narrow.labels[rows], labels, way.step, slope)
+    return way.draw(moved), labels
 
 
 def copies(

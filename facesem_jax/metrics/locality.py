@@ -99,6 +99,11 @@ def share_inside(
 
     Raises:
       FacesemError: On wrong shapes.
+
+    Example:
+      >>> change = np.ones((1, 2, 2, 3))
+      >>> share_inside(change, np.array([[True, False], [False, False]]))
+      array([0.25])
     """
     check_shape("change", change, (None, *np.shape(mask), None))
     energy = np.sum(np.square(np.asarray(change, np.float64)), axis=-1)

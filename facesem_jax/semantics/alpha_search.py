@@ -75,6 +75,12 @@ def alpha_for(
 
     Raises:
       FacesemError: Unless exactly one target is given, in (0, 1), or as ``factorize`` does.
+
+    Example:
+      >>> J = jax.random.normal(jax.random.key(0), (60, 8))
+      >>> choice = alpha_for(J, 4, target_sparsity=0.5, tolerance=0.02)
+      >>> choice.reached, abs(choice.achieved - 0.5) < 0.02
+      (True, True)
     """
     if (target_sparsity is None) == (target_explained_variance is None):
         raise FacesemError("Give exactly one of target_sparsity and target_explained_variance.")

@@ -89,6 +89,13 @@ def arrange(J, U, V, maps_shape: tuple[int, int, int]) -> Components:
       U: Maps (n, P).
       V: Directions (d, P).
       maps_shape: (h, w, 4) with h w 4 = n.
+
+    Example:
+      >>> U = jnp.zeros((16, 2)).at[0, 0].set(1.0).at[1, 1].set(-3.0)
+      >>> V = jnp.eye(2)
+      >>> found = arrange(U @ V.T, U, V, (2, 2, 4))
+      >>> found.order, float(found.U[1, 0])  # The larger one first, its sign made positive.
+      (array([1, 0]), 3.0)
     """
     U, V = fix_signs(U, V, maps_shape)
     shares, live = explained_variance_shares(J, U, V), live_components(U)

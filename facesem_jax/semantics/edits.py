@@ -25,6 +25,10 @@ def unit_step(v: Float[Array, "... d"]) -> Float[Array, "... d"]:
 
     Raises:
       FacesemError: If a direction is zero or not finite (not checked under jit).
+
+    Example:
+      >>> unit_step(jnp.array([0.0, 4.0])).tolist()
+      [0.0, 0.25]
     """
     check_floating("v", v)
     # Scaled by the largest entry first: squares of entries below 1e-19 underflow in float32.
@@ -63,6 +67,11 @@ def decorrelated_steps(
     Raises:
       FacesemError: If a direction is zero, or the directions are linearly dependent (names the two
         that coincide most); neither is checked under jit.
+
+    Example:
+      >>> v = jnp.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+      >>> (decorrelated_steps(v) @ v.T).round(5).tolist()  # Its own by 1, the other by 0.
+      [[1.0, 0.0], [0.0, 1.0]]
     """
     check_shape("v", v, (None, None))
     check_floating("v", v)
@@ -101,6 +110,10 @@ def apply_edit(
 
     Raises:
       FacesemError: On wrong shapes or dtypes.
+
+    Example:
+      >>> apply_edit(jnp.zeros((2, 3)), unit_step(jnp.array([2.0, 0.0, 0.0])), 10.0).tolist()
+      [[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]]
     """
     _check_latents(w, step)
     amount = jnp.asarray(amount, jnp.result_type(w))
@@ -127,6 +140,10 @@ def sweep(
 
     Raises:
       FacesemError: On wrong shapes or dtypes.
+
+    Example:
+      >>> sweep(jnp.zeros((5, 3)), jnp.ones(3), jnp.array([-1.0, 0.0, 1.0])).shape
+      (3, 5, 3)
     """
     _check_latents(w, step)
     amounts = jnp.asarray(amounts, jnp.result_type(w))

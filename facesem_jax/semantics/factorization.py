@@ -147,6 +147,13 @@ def factorize(
 
     Source:
       Zheng et al. (CVPR 2021), local representations; the solver is ``palm.solve``.
+
+    Example:
+      >>> U = jnp.zeros((30, 2)).at[:5, 0].set(1.0).at[20:25, 1].set(1.0)
+      >>> J = U @ jnp.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+      >>> found = factorize(J, 2, alpha=0.01, beta=0.0)
+      >>> bool(jnp.linalg.norm(found.U @ found.V.T - J) < 0.05), int(jnp.sum(found.U != 0))
+      (True, 10)
     """
     check_problem(J, num_components, alpha, beta)
     for name, count in (("restarts", restarts), ("max_iterations", max_iterations)):

@@ -66,6 +66,11 @@ def jacobian(
     Source:
       Zheng et al. (CVPR 2021), local representations, ``J = d[albedo, depth]/dw``; forward mode as
       Griewank and Walther, "Evaluating Derivatives" (2008), section 3.1.
+
+    Example:
+      >>> w = jnp.array([1.0, 2.0])
+      >>> jacobian(lambda w: {"product": w[0] * w[1]}, w)["product"].tolist()
+      [2.0, 1.0]
     """
     check_shape("w", w, (None,))
     check_floating("w", w)

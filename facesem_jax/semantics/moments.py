@@ -141,6 +141,13 @@ def finalise(moments: Moments) -> MomentSummary:
 
     Returns:
       The moments.
+
+    Example:
+      >>> state = init(jnp.zeros(2))
+      >>> for sample in ([1.0, 0.0], [3.0, 0.0]):
+      ...     state = update(state, jnp.array(sample))
+      >>> finalise(state).mean.tolist(), finalise(state).variance.tolist()
+      ([2.0, 0.0], [1.0, 0.0])
     """
     variance = jax.tree.map(lambda s: s / jnp.maximum(moments.count, 1).astype(s.dtype), moments.m2)
     mean_square = jax.tree.map(lambda v, m: v + jnp.square(m), variance, moments.mean)
@@ -294,6 +301,12 @@ def stream_jacobian_moments(
 
     Source:
       Zheng et al. (CVPR 2021), local representations: ``J*``, the average Jacobian.
+
+    Example:
+      >>> ws = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+      >>> *_, last = stream_jacobian_moments(lambda w: jnp.square(w), ws, batch_size=1)
+      >>> finalise(last.moments).mean.tolist()
+      [[4.0, 0.0], [0.0, 6.0]]
     """
     yield from stream_moments(
         SampleJacobian(as_pytree(f), chunk_size, basis),

@@ -86,6 +86,13 @@ def rotation_test(
 
     Raises:
       FacesemError: On wrong shapes, fewer than 3 components, or no rotations.
+
+    Example:
+      >>> rng = np.random.default_rng(0)
+      >>> maps, V = rng.normal(size=(4, 3, 3, 2)), rng.normal(size=(5, 4))
+      >>> found = rotation_test(maps.reshape(4, -1).T @ V.T, maps, V, rotations=9)
+      >>> len(found.null), 0.1 <= found.p <= 1
+      (9, True)
     """
     check_shape("maps", maps, (V.shape[1], None, None, None))
     check_shape("J", J, (int(np.prod(maps.shape[1:])), V.shape[0]))
@@ -117,6 +124,12 @@ def mirrored_distances(
 
     Returns:
       A symmetric matrix in [0, 1].
+
+    Example:
+      >>> maps = np.zeros((2, 16, 16, 1))
+      >>> maps[0, 8, 2], maps[1, 8, 13] = 1, 1  # One is the other's mirror image.
+      >>> bool(np.abs(mirrored_distances(maps)).max() < 1e-6)
+      True
     """
     check_shape("maps", maps, (None, None, None, None))
     count = len(maps)
@@ -146,6 +159,12 @@ def pixel_relations(
 
     Raises:
       FacesemError: On a wrong shape, or fewer than 3 pixels that are not zero.
+
+    Example:
+      >>> rows, columns = np.mgrid[:6, :6] / 6
+      >>> jacobian = np.stack([np.cos(rows), np.sin(rows), columns], axis=-1)[:, :, None]
+      >>> pixel_relations(jacobian, permutations=99).p
+      0.01
     """
     check_shape("jacobian", jacobian, (None, None, None, None))
     alive = np.argwhere(np.any(jacobian != 0, axis=(2, 3)))
@@ -193,6 +212,12 @@ def placed_distances(
 
     Returns:
       A symmetric matrix; 0 for two components of one region.
+
+    Example:
+      >>> placed_distances(np.array([[0.0, 0.0], [0.0, 3.0]]), np.array([0, 0, 1]))
+      array([[0., 0., 3.],
+             [0., 0., 3.],
+             [3., 3., 0.]])
     """
     check_shape("centres", centres, (None, 2))
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)

@@ -49,6 +49,12 @@ def direction_distances(V: Float[np.ndarray, "d P"]) -> Float[np.ndarray, "P P"]
 
     Returns:
       A symmetric matrix (P, P) in [0, 1] with a zero diagonal.
+
+    Example:
+      >>> direction_distances(np.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]]))
+      array([[0., 1., 0.],
+             [1., 0., 1.],
+             [0., 1., 0.]])
     """
     check_shape("V", V, (None, None))
     return _cosine_distances(np.asarray(V, float).T, "V's columns")
@@ -69,6 +75,13 @@ def spatial_distances(
 
     Returns:
       A symmetric matrix (P, P) in [0, 1] with a zero diagonal.
+
+    Example:
+      >>> maps = np.zeros((2, 16, 16, 4))
+      >>> maps[0, 2, 2], maps[1, 13, 13] = 1, 1
+      >>> spatial_distances(maps).round(2)
+      array([[0., 1.],
+             [1., 0.]])
     """
     check_shape("maps", maps, (None, None, None, None))
     maps = np.asarray(maps, float)
@@ -137,6 +150,13 @@ def mantel(
 
     Source:
       Mantel (1967); p-value after Phipson and Smyth (2010).
+
+    Example:
+      >>> places = np.random.default_rng(0).normal(size=(8, 2))
+      >>> apart = np.linalg.norm(places[:, None] - places, axis=-1)
+      >>> found = mantel(apart, 2 * apart, permutations=999)
+      >>> round(found.r, 6), found.p
+      (1.0, 0.001)
     """
     first, second = _check_distances("first", first), _check_distances("second", second)
     count = first.shape[0]

@@ -89,6 +89,14 @@ def regression_curve(
 
     Raises:
       FacesemError: On wrong shapes or a count out of range.
+
+    Example:
+      >>> rng = np.random.default_rng(0)
+      >>> w, truth = rng.normal(size=(600, 3)), np.array([[1.0, 0.0, 0.0]])
+      >>> y = w @ truth.T + rng.normal(size=(600, 1))
+      >>> found = regression_curve(w[:400], y[:400], truth, (w[400:], y[400:]), [10, 100])
+      >>> bool(found.cosine[0, 0] < found.cosine[1, 0]), found.repeats
+      (True, array([8, 4]))
     """
     ws, ys = np.asarray(ws), np.asarray(ys)
     check_shape("ws", ws, (None, None))

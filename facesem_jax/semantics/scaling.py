@@ -31,6 +31,12 @@ def block_scale(jacobian: Float[Array, "h w 4 d"], border: int = 3) -> Float[Arr
     Raises:
       FacesemError: On a wrong shape, a border that leaves no pixel, a block that is zero inside
         the border, or NaN or infinity anywhere inside it.
+
+    Example:
+      >>> raw = jnp.ones((8, 8, 4, 2)).at[:, :, 3].set(0.01)  # Depth moves less than albedo.
+      >>> J = scale_jacobian(raw, block_scale(raw, border=1))
+      >>> bool(jnp.allclose(jnp.sum(J**2), 2)), bool(jnp.allclose(jnp.abs(J[J != 0]), J.max()))
+      (True, True)
     """
     check_shape("jacobian", jacobian, (None, None, ALBEDO_CHANNELS + 1, None))
     check_floating("jacobian", jacobian)
@@ -70,6 +76,11 @@ def scale_jacobian(
     """The matrix to factorise: ``scale * jacobian``, flattened to n = h w 4 rows.
 
     Masked entries are zero even where the raw Jacobian is not finite.
+
+    Example:
+      >>> raw = jnp.full((8, 8, 4, 2), jnp.nan).at[3:5, 3:5].set(1.0)
+      >>> scale_jacobian(raw, block_scale(raw, border=3)).shape  # No NaN is left: the border is 0.
+      (256, 2)
     """
     check_shape("scale", scale, jacobian.shape[:3])
     kept = jnp.where(scale[..., None] > 0, jacobian, 0)

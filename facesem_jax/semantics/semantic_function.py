@@ -156,6 +156,12 @@ def local_semantics(
 
     Source:
       Zheng et al. (CVPR 2021), local representations: ``J = d[albedo, depth]/dw``.
+
+    Example:
+      >>> generator, decomposer = facesem_jax.load_generator(), facesem_jax.load_decomposer()
+      >>> f = local_semantics(generator, decomposer, size=64)
+      >>> jax.eval_shape(f, jnp.zeros((2, 128))).shape  # Three of albedo, one of depth.
+      (2, 64, 64, 4)
     """
     return LocalSemantics(generator, decomposer, crop_box, size, synthesis_resolution)
 
@@ -186,6 +192,12 @@ def environment_semantics(
 
     Source:
       Zheng et al. (CVPR 2021), global representations.
+
+    Example:
+      >>> generator, decomposer = facesem_jax.load_generator(), facesem_jax.load_decomposer()
+      >>> f = environment_semantics(generator, decomposer, size=64)
+      >>> f.names[:3], jax.eval_shape(f, jnp.zeros((2, 128))).shape
+      (('pitch', 'yaw', 'roll'), (2, 7))
     """
     names = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in names if name not in _SEMANTICS]

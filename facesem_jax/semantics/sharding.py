@@ -48,6 +48,11 @@ def device_mesh(
 
     Raises:
       FacesemError: If a count is below 1, or their product is not the number of devices.
+
+    Example:
+      >>> mesh = device_mesh(tangents=1)
+      >>> mesh.axis_names, mesh.shape["samples"] == len(jax.devices())
+      (('samples', 'tangents'), True)
     """
     devices = jax.devices() if devices is None else list(devices)
     given = {"samples": samples, "tangents": tangents}

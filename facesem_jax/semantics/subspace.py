@@ -42,6 +42,12 @@ def principal_subspace(ws: Float[Array, "n d"], k: int) -> Subspace:
     Source:
       Principal components of W as edit directions: Härkönen et al., "GANSpace" (2020),
       section 2.1.
+
+    Example:
+      >>> ws = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
+      >>> found = principal_subspace(ws, 1)
+      >>> jnp.abs(found.basis).tolist(), round(float(found.share), 3)
+      ([[1.0], [0.0]], 0.8)
     """
     check_shape("ws", ws, (None, None))
     check_floating("ws", ws)

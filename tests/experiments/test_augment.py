@@ -27,17 +27,6 @@ AXIS = np.eye(D)[0]
 WAY = augment_sets.Extrapolation(3 * AXIS, AXIS / 3, _draw)
 
 
-def test_the_slope_is_unbiased_in_a_set_selected_by_its_label():
-    rng = np.random.default_rng(0)
-    labels = rng.normal(size=20_000)
-    s = 0.7 * labels + rng.normal(size=20_000)
-    near = np.abs(labels) < 0.5
-    found = augment_sets.semantic_per_label(s[near, None], labels[near], np.ones(1))
-    assert found == pytest.approx(0.7, abs=0.05)
-    with pytest.raises(FacesemError, match="does not follow"):
-        augment_sets.semantic_per_label(-s[near, None], labels[near], np.ones(1))
-
-
 def test_extrapolated_faces_are_what_their_labels_say():
     narrow = _faces(50, spread=0.2)
     images, labels = augment_sets.extrapolated(narrow, 400, 1.0, WAY, np.random.default_rng(0))

@@ -52,6 +52,11 @@ def discovered(
 
     Raises:
       FacesemError: On wrong shapes, or a direction that is zero or not finite.
+
+    Example:
+      >>> found = discovered(np.array([[0.0, -2.0]]), "axis", np.array([3.0]))
+      >>> found.vectors, found.names
+      (array([[0., 1.]]), ('axis-1',))
     """
     vectors = np.asarray(vectors, np.float64)
     check_shape("vectors", vectors, (None, None))

@@ -27,6 +27,11 @@ def style_weights(
 
     Raises:
       FacesemError: On another kind of generator, or a layer that it lacks.
+
+    Example:
+      >>> weights = style_weights(facesem_jax.load_generator("digiface64"), [0, 1])
+      >>> [w.shape for w in weights]  # As many styles as channels, from w of 128.
+      [(256, 128), (256, 128)]
     """
     synthesis = generator.synthesis
     if hasattr(synthesis, "to_rgbs"):

@@ -5,7 +5,7 @@ import pytest
 
 from facesem_jax import load_directions
 from facesem_jax.errors import FacesemError
-from facesem_jax.semantics.components_at import components_at, energy_shares_at
+from facesem_jax.semantics.acting import components_at, energy_shares_at
 from facesem_jax.semantics.direction_set import DirectionSet
 from facesem_jax.semantics.regions import Anchors
 

@@ -44,6 +44,11 @@ def energy_shares_at(
 
     Raises:
       FacesemError: On wrong shapes.
+
+    Example:
+      >>> maps = jnp.zeros((2, 8, 8, 4)).at[0, 2, 2].set(1.0).at[1, 6, 6].set(1.0)
+      >>> energy_shares_at(maps, jnp.array([2.0, 3.0])).tolist()
+      [1.0, 0.0]
     """
     maps, point = jnp.asarray(maps), jnp.asarray(point, jnp.result_type(float))
     check_shape("maps", maps, (None, None, None, None))
@@ -77,6 +82,12 @@ def components_at(
 
     Raises:
       FacesemError: If the directions have no maps.
+
+    Example:
+      >>> directions = facesem_jax.load_directions("digiface64")
+      >>> acting = components_at(directions, (50.0, 32.0), most=3)  # Row and column of the lips.
+      >>> len(acting), all(a.strength >= b.strength for a, b in zip(acting, acting[1:]))
+      (3, True)
     """
     if directions.maps is None:
         raise FacesemError(
