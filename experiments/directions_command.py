@@ -16,6 +16,7 @@ from experiments.output_files import check_outputs, write_files
 from facesem_jax.array_files import npy_bytes
 from facesem_jax.direction_files import directions_bytes
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.acting import components_at
 from facesem_jax.semantics.direction_set import Direction, DirectionSet
 
 
@@ -27,15 +28,20 @@ class ListOptions:
 
         facesem directions list
         facesem directions list --region mouth
+        facesem directions list --point 0.87 0.5
         facesem directions list --directions outputs/localized
 
     Attributes:
       region: Only the components of this region: "mouth", "eyes" (either and both), "left eye".
+      point: Only the components that act at this point of the canonical face, the strongest first,
+        with their share of what acts there: row and column as fractions of the frame, from the
+        upper left. (Click on the face in `python -m experiments.app` for a point of a picture.)
       directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
         `facesem directions export`.
     """
 
     region: str | None = None
+    point: tuple[float, float] | None = None
     directions: str = "digiface64"
 
 
@@ -62,6 +68,7 @@ class ExportOptions:
         `facesem directions export`.
       maps: Whether a .npz also holds the components' maps.
       region: Also the components of this region, as for `list`; as often as wanted.
+      point: Also the components that act at this point, as for `list`.
     """
 
     output: Annotated[pathlib.Path, tyro.conf.arg(aliases=["-o"])]
@@ -70,6 +77,7 @@ class ExportOptions:
     directions: str = "digiface64"
     maps: bool = True
     region: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    point: tuple[float, float] | None = None
 
 
 def _number(value: float, digits: str) -> str:
@@ -96,23 +104,48 @@ def table_rows(directions: DirectionSet) -> list[tuple[str, ...]]:
 _COLUMNS = ("name", "kind", "unit", "W per unit", "R²", "share %", "region")
 
 
+def acting_at(directions: DirectionSet, point: tuple[float, float]) -> dict[str, float]:
+    """Components that act at a point of the canonical frame, and their shares of what does.
+
+    Raises:
+      FacesemError: On a point out of the frame, directions without maps, or where none acts.
+    """
+    if not all(0 <= x <= 1 for x in point):
+        raise FacesemError(
+            f"--point {point[0]:g} {point[1]:g} lies outside the face; give row and column as "
+            "fractions of the frame, 0 to 1 (the mouth is about 0.87 0.5)."
+        )
+    size = np.zeros(2) if directions.maps is None else np.array(directions.maps.shape[1:3])
+    # A pixel's centre lies half a pixel from its edge.
+    found = components_at(directions, np.asarray(point) * size - 0.5)
+    if not found:
+        raise FacesemError(f"no component acts at row {point[0]:g}, column {point[1]:g}.")
+    return {component.name: component.strength for component in found}
+
+
 def list_main(options: ListOptions) -> None:
     """Prints the table."""
-    directions = facesem_jax.load_directions(options.directions)
+    directions, columns = facesem_jax.load_directions(options.directions), _COLUMNS
     if options.region is not None:
         directions = directions.select(directions.in_region(options.region))
-    rows = table_rows(directions)
+    if options.point is None:
+        rows = table_rows(directions)
+    else:
+        shares = acting_at(directions, options.point)
+        named = {row[0]: row for row in table_rows(directions)}
+        rows = [(*named[name], f"{100 * share:.0f}") for name, share in shares.items()]
+        columns = (*columns, "here %")
     console = Console()
     if console.is_terminal:
         # Without a frame all columns fit 80 characters; a name must never be cut off.
         table = Table(box=None, padding=(0, 1, 0, 0))
-        for column in _COLUMNS:
+        for column in columns:
             table.add_column(column, no_wrap=column == "name")
         for row in rows:
             table.add_row(*row)
         console.print(table)
     else:  # For scripts: columns divided by tabs, no frame, nothing cut off.
-        print("\n".join("\t".join(row) for row in (_COLUMNS, *rows)))
+        print("\n".join("\t".join(row) for row in (columns, *rows)))
 
 
 def boundary(direction: Direction) -> np.ndarray:
@@ -131,6 +164,9 @@ def export_main(options: ExportOptions) -> None:
     """Writes one file, or a directory of boundaries."""
     directions = facesem_jax.load_directions(options.directions)
     chosen = options.name + tuple(n for r in options.region for n in directions.in_region(r))
+    if options.point is not None:
+        here = acting_at(directions, options.point)
+        chosen += tuple(name for name in here if name not in chosen)
     if chosen:
         directions = directions.select(chosen)
     names = directions.all_names

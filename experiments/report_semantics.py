@@ -134,9 +134,27 @@ def strips_section(results: LocalizedResults) -> str:
         "values, halfway along the strip (two standard deviations of W). Pixels are rounded by at "
         "most 2 in 255 to keep the page small.</p>"
     )
-    return words + "".join(
-        _strip(results.components, i, strip) for i, strip in enumerate(results.strips)
+    groups = _by_region(results)
+    index = ", ".join(
+        f'<a href="#region-{k}">{html.text(region)}</a> ({len(members)})'
+        for k, (region, members) in enumerate(groups.items())
     )
+    parts = [
+        f'<h3 class="region" id="region-{k}">{html.text(region.capitalize())}</h3>'
+        + "".join(_strip(results.components, i, results.strips[i]) for i in members)
+        for k, (region, members) in enumerate(groups.items())
+    ]
+    return f"{words}<p>By region: {index}.</p>" + "".join(parts)
+
+
+def _by_region(results: LocalizedResults) -> dict[str, list[int]]:
+    """The strips' numbers by region, the region with the strongest component first."""
+    table, groups = results.components, {}
+    for i, strip in enumerate(results.strips):
+        known = strip.name in table.labels
+        region = table.regions[table.labels.index(strip.name)] if known else "other"
+        groups.setdefault(region, []).append(i)
+    return groups
 
 
 def _strip(table: ComponentTable, index: int, strip: Strip) -> str:
@@ -182,7 +200,7 @@ def _strip(table: ComponentTable, index: int, strip: Strip) -> str:
         f'var(--cell)">{_heads(strip)}{head}{moved}{changed}</div>'
     )
     return (
-        f'<div class="strip" id="strip-{index}"><h3>{title}</h3>'
+        f'<div class="strip" id="strip-{index}"><h4>{title}</h4>'
         f"{html.facts(pairs)}{html.scroll(cells)}</div>"
     )
 

@@ -25,7 +25,8 @@ h2 {
   font-size: 1.35rem; line-height: 1.3; font-weight: 650; letter-spacing: -0.01em;
   margin: 88px 0 16px; padding-top: 20px; border-top: 1px solid var(--rule);
 }
-h3 { font-size: 1.02rem; font-weight: 650; margin: 0 0 6px; overflow-wrap: anywhere; }
+h3, h4 { font-size: 1.02rem; font-weight: 650; margin: 0 0 6px; overflow-wrap: anywhere; }
+h3.region { font-size: 1.15rem; margin: 52px 0 -20px; }
 .lead { font-size: 1.12rem; }
 .note, .quiet { color: var(--quiet); }
 .note { font-size: 0.9rem; }
@@ -103,7 +104,7 @@ tr > :last-child { padding-right: 0; }
   .headline tr > :last-child { grid-column: 1 / -1; font-size: 0.88rem; min-width: 0; }
 }
 @media print {
-  h2, h3 { break-after: avoid; }
+  h2, h3, h4 { break-after: avoid; }
   .card, .strip, .semantic { break-inside: avoid; }
 }
 """

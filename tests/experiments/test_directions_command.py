@@ -42,6 +42,19 @@ def test_a_region_is_listed_and_exported(bundled, tmp_path, capsys):
         list_main(ListOptions(region="ear"))
 
 
+def test_a_point_gives_what_acts_there(bundled, tmp_path, capsys):
+    list_main(ListOptions(point=(0.87, 0.5)))
+    header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert header[-1] == "here %" and rows[0][6] == "mouth"
+    shares = [float(row[-1]) for row in rows]
+    assert shares == sorted(shares, reverse=True) and 50 < sum(shares) <= 101
+    export_main(ExportOptions(tmp_path / "here.npz", point=(0.87, 0.5)))
+    assert set(load_directions(tmp_path / "here.npz").labels) == {row[0] for row in rows}
+    for point, message in (((1.2, 0.5), "outside the face"), ((0.0, 0.0), "no component acts")):
+        with pytest.raises(FacesemError, match=message):
+            list_main(ListOptions(point=point))
+
+
 def test_one_boundary_is_what_interfacegan_reads(bundled, tmp_path, capsys):
     path = tmp_path / "yaw.npy"
     export_main(ExportOptions(path, name=("yaw",)))

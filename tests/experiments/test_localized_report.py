@@ -126,6 +126,20 @@ def test_the_page_is_well_formed_and_refers_only_to_itself(page):
     assert all(image["alt"] for image in parsed.images)
 
 
+def test_strips_are_grouped_by_region():
+    results = _results()
+    table = results.components
+    strips = [Strip(label, "w", np.array([-1.0, 0, 1]), results.strips[0].images) for label in
+              (table.labels[0], table.labels[1], table.labels[0])]  # fmt: skip
+    page = render_report(dataclasses.replace(results, strips=strips))
+    places = [page.index(f'id="strip-{i}"') for i in range(3)]
+    heads = [page.index(f'id="region-{k}"') for k in range(2)]
+    assert table.regions[0] != table.regions[1]
+    # Both strips of the first region stand below its head, before the next region's.
+    assert heads[0] < places[0] < places[2] < heads[1] < places[1]
+    assert 'id="region-2"' not in page
+
+
 def test_every_live_label_appears_and_hostile_text_is_escaped(page):
     words = "".join(_Page(page).words)
     for label in ("nose-1", HOSTILE, "mouth-1"):
