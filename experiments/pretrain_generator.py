@@ -19,7 +19,9 @@ from flax import nnx
 from rich.progress import track
 
 from experiments.face_sources import stream_batches
+from experiments.semantic_targets import readout_size, semantic_anchor
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from facesem_jax import load_encoder, load_generator
 from facesem_jax.command_line import run_command
 from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
@@ -31,6 +33,7 @@ from facesem_jax.training.adversarial import GameBatch, GameState, make_game_ste
 from facesem_jax.training.autoencode import (
     AutoencodeConfig,
     Autoencoder,
+    Faces,
     LinearReadout,
     autoencode_loss,
 )
@@ -83,6 +86,11 @@ class Options:
         the recipe's (1e-3, 2e-3, 3e-4).
       seed: Seeds the weights, the stream and the noise.
       encodings: Stream faces that are encoded for the mapping stage.
+      start: Generator and encoder (a bundled name or a directory) whose weights stage (a) begins
+        with; empty to begin anew.
+      anchor: A decomposer (a bundled name, a directory, or a run of
+        `experiments.pretrain_decomposer`) whose semantics w is to hold linearly; empty for the
+        source's latents in their place.
       autoencode: Weights of stage (a).
       mapping: Weights of stage (b).
       finetune: Weights of stage (c).
@@ -95,6 +103,8 @@ class Options:
     learning_rate: float = 0.0
     seed: int = 0
     encodings: int = 16384
+    start: str = ""
+    anchor: str = "digiface64"
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     mapping: MappingFitConfig = dataclasses.field(default_factory=MappingFitConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
@@ -110,13 +120,14 @@ class Options:
         )
 
 
-def init_autoencoder(seed: int, z_dim: int) -> Autoencoder:
-    """The untrained networks of stage (a)."""
+def init_autoencoder(seed: int, targets: int, start: str = "") -> Autoencoder:
+    """The networks of stage (a) before its first step."""
     rngs = nnx.Rngs(seed)
     encoder = Encoder(EncoderConfig(GENERATOR.resolution, w_dim=GENERATOR.w_dim), rngs=rngs)
-    return Autoencoder(
-        encoder, Synthesis(GENERATOR, rngs=rngs), LinearReadout(GENERATOR.w_dim, z_dim)
-    )
+    synthesis = Synthesis(GENERATOR, rngs=rngs)
+    if start:
+        encoder, synthesis = load_encoder(start), load_generator(start).synthesis
+    return Autoencoder(encoder, synthesis, LinearReadout(GENERATOR.w_dim, targets))
 
 
 def autoencode_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -129,9 +140,19 @@ def autoencode_optimizer(learning_rate: float, steps: int) -> optax.GradientTran
 
 def autoencode(options: Options) -> None:
     """Stage (a): encoder and synthesis network."""
-    batch, z_dim = stream_batches(options.seed, options.batch_size)
+    faces, targets = stream_batches(options.seed, options.batch_size)
+    batch = faces
+    if options.anchor:
+        anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
+        see, targets = jax.jit(lambda anchor, x: anchor(x)), anchor.projection.matrix.shape[1]
+
+        def batch(step):
+            images = faces(step).images
+            return Faces(images, see(anchor, images))
+
     optimizer = autoencode_optimizer(options.learning_rate, options.steps)
-    graph, state = init_state(init_autoencoder(options.seed, z_dim), optimizer)
+    networks = init_autoencoder(options.seed, targets, options.start)
+    graph, state = init_state(networks, optimizer)
     key = jax.random.key(options.seed + 1)
 
     def loss(model, faces, step):
@@ -165,7 +186,8 @@ def _previous(directory: pathlib.Path, stage: str, template):
 
 def trained_autoencoder(directory: pathlib.Path, z_dim: int) -> Autoencoder:
     """The averaged networks of stage (a)."""
-    graph, template = init_state(init_autoencoder(0, z_dim), autoencode_optimizer(1e-3, 1))
+    networks = init_autoencoder(0, readout_size(directory, z_dim))
+    graph, template = init_state(networks, autoencode_optimizer(1e-3, 1))
     return modules_of(graph, _previous(directory, "autoencode", template), averaged=True)
 
 

@@ -22,14 +22,13 @@ class AutoencodeConfig:
       gradient: Of the L1 of image gradients.
       noise: Standard deviation of the Gaussian noise on w, which keeps W smooth.
       size_penalty: Of the mean of w^2.
-      latent_anchor: Of the squared error of the source's z read linearly from w. The source
-        GAN's z holds structure (pitch, mouth) more linearly than a w trained on pixels does.
+      anchor: Of the mean squared error of the targets read linearly from w (`Faces.targets`).
     """
 
     gradient: float = 1.0
     noise: float = 0.1
     size_penalty: float = 1e-3
-    latent_anchor: float = 0.05
+    anchor: float = 0.2
 
 
 class Faces(NamedTuple):
@@ -37,23 +36,24 @@ class Faces(NamedTuple):
 
     Attributes:
       images: In [-1, 1].
-      z: The latents that the source drew them from.
+      targets: What w should hold linearly, of unit variance: the semantics of a `SemanticAnchor`,
+        or the latents that the source drew the images from.
     """
 
     images: Float[Array, "n h w 3"]
-    z: Float[Array, "n z"]
+    targets: Float[Array, "n k"]
 
 
 class LinearReadout(nnx.Module):
-    """The linear map from w to the source's z; used in training only."""
+    """The linear map from w to the targets; used in training only."""
 
-    def __init__(self, w_dim: int, z_dim: int):
+    def __init__(self, w_dim: int, targets: int):
         """Starts at zero."""
-        self.kernel = nnx.Param(jnp.zeros((w_dim, z_dim)))
-        self.bias = nnx.Param(jnp.zeros(z_dim))
+        self.kernel = nnx.Param(jnp.zeros((w_dim, targets)))
+        self.bias = nnx.Param(jnp.zeros(targets))
 
-    def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n z"]:
-        """Reads z."""
+    def __call__(self, w: Float[Array, "n d"]) -> Float[Array, "n k"]:
+        """Reads the targets."""
         return jnp.dot(w, self.kernel[...], precision=PRECISION) + self.bias[...]
 
 
@@ -98,14 +98,15 @@ def autoencode_loss(
       config: Weights.
 
     Returns:
-      The loss and its terms by name; ``psnr`` in dB, ``anchor`` the unexplained share of z.
+      The loss and its terms by name; ``psnr`` in dB, ``anchor`` the share of the
+      targets that is not explained.
     """
     w = model.encoder(faces.images)
     noisy = w + config.noise * jax.random.normal(key, w.shape)
     drawn = model.synthesis(noisy)
     reconstruction = reconstruction_loss(drawn, faces.images, config.gradient)
     size = jnp.mean(jnp.square(w))
-    anchor = jnp.mean(jnp.square(model.readout(noisy) - faces.z))
-    total = reconstruction + config.size_penalty * size + config.latent_anchor * anchor
+    anchor = jnp.mean(jnp.square(model.readout(noisy) - faces.targets))
+    total = reconstruction + config.size_penalty * size + config.anchor * anchor
     terms = {"psnr": psnr(drawn, faces.images), "w_square": size, "anchor": anchor}
     return total, terms

@@ -58,13 +58,13 @@ def test_reconstruction_loss_of_a_constant_and_of_a_ramp():
 def test_a_perfect_autoencoder_pays_for_size_and_anchor_alone(faces):
     total, terms = autoencode_loss(_model(), faces, KEY, QUIET)
     np.testing.assert_allclose(terms["w_square"], jnp.mean(faces.images**2), rtol=1e-5)
-    np.testing.assert_allclose(terms["anchor"], jnp.mean(faces.z**2), rtol=1e-5)
-    expected = QUIET.size_penalty * terms["w_square"] + QUIET.latent_anchor * terms["anchor"]
+    np.testing.assert_allclose(terms["anchor"], jnp.mean(faces.targets**2), rtol=1e-5)
+    expected = QUIET.size_penalty * terms["w_square"] + QUIET.anchor * terms["anchor"]
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
 def test_the_anchor_vanishes_where_z_can_be_read_linearly(faces):
-    kernel, *_ = np.linalg.lstsq(faces.images.reshape(3, -1), faces.z - 1, rcond=None)
+    kernel, *_ = np.linalg.lstsq(faces.images.reshape(3, -1), faces.targets - 1, rcond=None)
     readout = LinearReadout(192, 5)
     readout.kernel[...] = jnp.asarray(kernel, jnp.float32)
     readout.bias[...] = jnp.ones(5)

@@ -95,7 +95,7 @@ def test_the_path_term_comes_on_regularised_steps_alone(faces):
         player = _pixel_player()
         # Each face has a length of its own: the gain depends on the latent.
         player.synthesis = lambda w: jnp.sin(3 * w.reshape(-1, 8, 8, 3))
-        wide = Faces(jnp.tile(faces.images, (2, 1, 1, 1)), jnp.tile(faces.z, (2, 1)))
+        wide = Faces(jnp.tile(faces.images, (2, 1, 1, 1)), jnp.tile(faces.targets, (2, 1)))
         return player_loss(player, wide, MeanCritic(), regularise, KEY, QUIET)[0]
 
     assert total(True) > total(False)

@@ -1,0 +1,55 @@
+"""The targets of the generator's training: a decomposer's semantics, fitted once per run."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import track
+
+from experiments.face_sources import stream_source
+from experiments.pretrain_decomposer import load_any
+from facesem_jax.training.semantic_anchor import (
+    Projection,
+    SemanticAnchor,
+    fit_projection,
+    semantic_features,
+)
+
+_FACES, _BATCH = 4096, 64
+
+
+def _path(directory: pathlib.Path) -> pathlib.Path:
+    return directory / "autoencode" / "anchor.npz"
+
+
+def readout_size(directory: pathlib.Path, z_dim: int) -> int:
+    """Targets of a run: as its anchor says, or the source's z where it has none."""
+    path = _path(directory)
+    return np.load(path)["matrix"].shape[1] if path.is_file() else z_dim
+
+
+def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> SemanticAnchor:
+    """The run's anchor, fitted on stream faces where the run has none yet.
+
+    Args:
+      directory: Of the run.
+      decomposer: A bundled name, a directory, or a run of `experiments.pretrain_decomposer`.
+      seed: Of the faces.
+    """
+    module, path = load_any(decomposer), _path(directory)
+    if not path.is_file():
+        source = stream_source(seed)
+        see = jax.jit(semantic_features)
+        parts = [
+            np.asarray(see(module, source.draw(source.latents(i, _BATCH))))
+            for i in track(range(_FACES // _BATCH), "semantics of the stream")
+        ]
+        found = fit_projection(np.concatenate(parts), module.config.image_size)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}")
+        with open(partial, "wb") as file:
+            np.savez(file, mean=found.mean, matrix=found.matrix)
+        partial.replace(path)
+    with np.load(path) as data:
+        return SemanticAnchor(module, Projection(*map(jnp.asarray, (data["mean"], data["matrix"]))))
