@@ -10,9 +10,10 @@ import pathlib
 
 from flax import nnx
 
+from experiments.generator_recipe import GENERATOR
+from experiments.generator_recipe import Options as GeneratorOptions
 from experiments.pretrain_decomposer import trained_decomposer
-from experiments.pretrain_generator import GENERATOR, trained_player
-from experiments.pretrain_generator import Options as GeneratorOptions
+from experiments.pretrain_generator import trained_player
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError

@@ -10,7 +10,8 @@ def config_from_dict(cls, data: dict):
 
     Args:
       cls: The dataclass to build.
-      data: Every field by name; lists become tuples.
+      data: Every field by name; lists become tuples. A field that was added to the class later,
+        ``field(default=..., metadata={"added": True})``, may be missing, as in older files.
 
     Returns:
       An instance of ``cls``.
@@ -22,7 +23,8 @@ def config_from_dict(cls, data: dict):
         raise FacesemError(f"{cls.__name__}: expected a dictionary, found {data!r}.")
     known = [f.name for f in dataclasses.fields(cls)]
     unknown = sorted(set(data) - set(known))
-    missing = [name for name in known if name not in data]
+    added = {f.name for f in dataclasses.fields(cls) if f.metadata.get("added")}
+    missing = [name for name in known if name not in data and name not in added]
     if unknown:
         raise FacesemError(
             f"{cls.__name__}: unknown field(s) {', '.join(unknown)}; known are {', '.join(known)}."

@@ -22,6 +22,7 @@ class StyleGANConfig:
       mapping_lr_multiplier: Learning-rate multiplier of the mapping network; weights are
         stored divided by it.
       image_channels: Channels of the image.
+      mapping_width: Hidden units of the mapping network; ``None`` for ``w_dim``.
     """
 
     resolution: int
@@ -31,6 +32,7 @@ class StyleGANConfig:
     mapping_layers: int = 8
     mapping_lr_multiplier: float = 0.01
     image_channels: int = 3
+    mapping_width: int | None = dataclasses.field(default=None, metadata={"added": True})
 
     def __post_init__(self):
         check_resolution_channels(self.resolution, self.channels)
@@ -38,6 +40,8 @@ class StyleGANConfig:
             raise FacesemError(
                 f"mapping_layers is {self.mapping_layers}; expected 1 to {_MOST_MAPPING_LAYERS}."
             )
+        if self.mapping_width is not None and self.mapping_width < 1:
+            raise FacesemError(f"mapping_width is {self.mapping_width}; expected at least 1.")
 
     @property
     def num_layers(self) -> int:

@@ -56,20 +56,22 @@ class Mapping(nnx.Module):
         mapping_layers: int,
         num_layers: int,
         *,
+        width: int | None = None,
         lr_multiplier: float = 0.01,
         rngs: nnx.Rngs,
     ):
-        """Builds the network; hidden layers have ``w_dim`` units.
+        """Builds the network.
 
         Args:
           z_dim: Size of z.
           w_dim: Size of w.
           mapping_layers: Number of layers.
           num_layers: Rows of a w_plus (the synthesis network's count).
+          width: Units of the hidden layers; ``None`` for ``w_dim``.
           lr_multiplier: Learning-rate multiplier of every layer.
           rngs: Source of the initial weights.
         """
-        sizes = [z_dim] + [w_dim] * mapping_layers
+        sizes = [z_dim] + [width or w_dim] * (mapping_layers - 1) + [w_dim]
         self.layers = nnx.List(
             [
                 EqualizedLinear(i, o, lr_multiplier=lr_multiplier, rngs=rngs)

@@ -221,6 +221,7 @@ class StyleGAN2(Generator):
             config.w_dim,
             config.mapping_layers,
             config.num_layers,
+            width=config.mapping_width,
             lr_multiplier=config.mapping_lr_multiplier,
             rngs=rngs,
         )

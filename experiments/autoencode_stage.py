@@ -1,0 +1,141 @@
+"""Stage (a) of the generator's training: encoder and synthesis network on the stream."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+from rich.progress import track
+
+from experiments.face_sources import stream_batches
+from experiments.generator_recipe import GENERATOR, Options
+from experiments.semantic_targets import readout_size, semantic_anchor
+from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from facesem_jax import load_encoder, load_generator
+from facesem_jax.conv import PRECISION
+from facesem_jax.errors import FacesemError
+from facesem_jax.generators.encoder import Encoder, EncoderConfig
+from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.training.autoencode import Autoencoder, Faces, LinearReadout, autoencode_loss
+from facesem_jax.training.state import init_state, make_step, modules_of
+from facesem_jax.training.whitening import whiten_latents, whitening
+from facesem_jax.viz.pictures import grid, rgb
+
+
+def init_autoencoder(seed: int, targets: int, start: str = "") -> Autoencoder:
+    """The networks of stage (a) before its first step."""
+    rngs = nnx.Rngs(seed)
+    encoder = Encoder(EncoderConfig(GENERATOR.resolution, w_dim=GENERATOR.w_dim), rngs=rngs)
+    synthesis = Synthesis(GENERATOR, rngs=rngs)
+    if start:
+        encoder, synthesis = load_encoder(start), load_generator(start).synthesis
+    return Autoencoder(encoder, synthesis, LinearReadout(GENERATOR.w_dim, targets))
+
+
+def autoencode_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam with clipped gradients."""
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(cosine_tail(learning_rate, steps), b1=0.9, b2=0.99),
+    )
+
+
+def autoencode(options: Options) -> None:
+    """Stage (a): encoder and synthesis network."""
+    faces, targets = stream_batches(options.seed, options.batch_size)
+    batch = faces
+    if options.anchor:
+        anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
+        see, targets = jax.jit(lambda anchor, x: anchor(x)), anchor.projection.matrix.shape[1]
+
+        def batch(step):
+            images = faces(step).images
+            return Faces(images, see(anchor, images))
+
+    optimizer = autoencode_optimizer(options.learning_rate, options.steps)
+    networks = init_autoencoder(options.seed, targets, options.start)
+    graph, state = init_state(networks, optimizer)
+    key = jax.random.key(options.seed + 1)
+
+    def loss(model, faces, step):
+        return autoencode_loss(model, faces, jax.random.fold_in(key, step), options.autoencode)
+
+    shown = stream_batches(options.seed + 2, 16)[0](0).images
+    redraw = jax.jit(lambda model, x: model.synthesis(model.encoder(x)))
+
+    def sheet(state):
+        drawn = redraw(modules_of(graph, state, averaged=True), shown)
+        return grid(np.stack([rgb(shown), rgb(drawn)]))
+
+    run_training(
+        LoopConfig(options.steps, options.directory / "autoencode"),
+        state,
+        make_step(graph, loss, optimizer),
+        batch,
+        sheet,
+    )
+
+
+def previous_state(directory: pathlib.Path, stage: str, template):
+    """The last state of an earlier stage."""
+    state = restore_latest(directory / stage, template)
+    if state is None:
+        raise FacesemError(
+            f"{directory / stage} holds no checkpoint; run --stage {stage} first (same directory)."
+        )
+    return state
+
+
+def _trained(options: Options) -> tuple[Autoencoder, int]:
+    """The averaged networks of stage (a), and its steps so far."""
+    networks = init_autoencoder(
+        0, readout_size(options.directory, stream_batches(options.seed, 1)[1])
+    )
+    graph, template = init_state(networks, autoencode_optimizer(1e-3, 1))
+    state = previous_state(options.directory, "autoencode", template)
+    return modules_of(graph, state, averaged=True), int(state.step)
+
+
+def cached(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> jax.Array:
+    """An array from a file, computed and written first where there is none."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}")
+        with open(partial, "wb") as file:
+            np.save(file, compute())
+        partial.replace(path)
+    return jnp.asarray(np.load(path))
+
+
+class WhiteSpace(NamedTuple):
+    """Encoder and synthesis network in whitened coordinates of W, and encodings in them."""
+
+    encoder: Encoder
+    synthesis: Synthesis
+    encodings: Float[Array, "n d"]
+
+
+def white_space(options: Options) -> WhiteSpace:
+    """What stage (a) gave, with W rewritten to zero mean and unit covariance."""
+    trained, step = _trained(options)
+    batch, _ = stream_batches(options.seed + 3, 64)
+    encode = jax.jit(lambda encoder, x: encoder(x))
+
+    def compute():
+        count = -(-options.encodings // 64)
+        parts = track(range(count), "encoding the stream")
+        found = [np.asarray(encode(trained.encoder, batch(i).images)) for i in parts]
+        return np.concatenate(found)[: options.encodings]
+
+    # Of these weights: a run that went on since has others.
+    name = f"encodings_{step}_{options.encodings}.npy"
+    encodings = cached(options.directory / "autoencode" / name, compute)
+    encoder, synthesis = whiten_latents(trained.encoder, trained.synthesis, encodings)
+    mean, matrix, _ = whitening(encodings)
+    white = jnp.dot(encodings - mean, matrix, precision=PRECISION)
+    return WhiteSpace(encoder, synthesis, white)

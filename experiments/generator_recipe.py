@@ -1,0 +1,75 @@
+"""Sizes, stages and options of the bundled generator's training."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+from facesem_jax.generators.config import StyleGAN2Config
+from facesem_jax.training.autoencode import AutoencodeConfig
+from facesem_jax.training.finetune import FinetuneConfig
+
+GENERATOR = StyleGAN2Config(
+    64,
+    (256, 192, 128, 64, 32),
+    z_dim=128,
+    w_dim=128,
+    mapping_layers=8,
+    mapping_width=512,
+    # The mapping is fitted on latents alone, in minutes: the usual 0.01 is for training it through
+    # images, where it must move slowly.
+    mapping_lr_multiplier=1.0,
+)
+# Steps, batch size and learning rate of each stage.
+RECIPE = {
+    "autoencode": (3600, 32, 1e-3),
+    "flow": (8000, 512, 1e-3),
+    "mapping": (10000, 1024, 1e-3),
+    "finetune": (1500, 16, 3e-4),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Trains the bundled generator.
+
+    Attributes:
+      stage: Which stage to run or resume.
+      directory: Where the stages' checkpoints, sheets and logs go.
+      steps: Steps of this stage; 0 takes the recipe's (`RECIPE`).
+      batch_size: Faces (or latents) per step; 0 takes the recipe's.
+      learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine). 0 takes
+        the recipe's.
+      seed: Seeds the weights, the stream and the noise.
+      encodings: Stream faces that are encoded for the flow.
+      carried: Latents that the flow carries for the mapping network to learn.
+      start: Generator and encoder (a bundled name or a directory) whose weights stage (a) begins
+        with; empty to begin anew.
+      anchor: A decomposer (a bundled name, a directory, or a run of
+        `experiments.pretrain_decomposer`) whose semantics w is to hold linearly; empty for the
+        source's latents in their place.
+      autoencode: Weights of stage (a).
+      finetune: Weights of stage (c).
+    """
+
+    stage: Literal["autoencode", "flow", "mapping", "finetune"]
+    directory: pathlib.Path = pathlib.Path("runs/generator")
+    steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    seed: int = 0
+    encodings: int = 65536
+    carried: int = 262144
+    start: str = ""
+    anchor: str = "digiface64"
+    autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
+    finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+
+    def recipe(self) -> "Options":
+        """The options with the stage's own numbers where 0 was given."""
+        steps, batch_size, learning_rate = RECIPE[self.stage]
+        return dataclasses.replace(
+            self,
+            steps=self.steps or steps,
+            batch_size=self.batch_size or batch_size,
+            learning_rate=self.learning_rate or learning_rate,
+        )
