@@ -17,7 +17,7 @@ from experiments.app_session import Edit, Face
 from experiments.decompose_command import face_row
 from experiments.decomposition import decompose_faces
 from experiments.edit_command import drawn_images
-from experiments.localized_options import crop_of_pair
+from experiments.localized_options import load_pair
 from experiments.localized_results import Faces
 from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.decomposer.crop import CropBox, crop_and_resize
@@ -86,9 +86,7 @@ def load_models(
     Raises:
       FacesemError: If anything that was named cannot be loaded, or does not fit the rest.
     """
-    made = facesem_jax.load_generator(generator)
-    taken = facesem_jax.load_decomposer(decomposer)
-    box = crop_of_pair(generator, crop, made, taken)
+    made, taken, box = load_pair(generator, decomposer, crop)
     digest = checkpoint_digest(resolve(generator, "generator"))
     notes = []
     try:

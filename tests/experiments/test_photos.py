@@ -15,10 +15,14 @@ SHA_OF_HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 
 
 def test_every_photograph_says_where_it_comes_from():
-    assert len(PHOTOGRAPHS) == 6 and len({p.name for p in PHOTOGRAPHS}) == 6
+    assert len(PHOTOGRAPHS) == len({p.name for p in PHOTOGRAPHS}) == 10
+    assert len({p.sha256 for p in PHOTOGRAPHS}) == 10
     for p in PHOTOGRAPHS:
-        assert p.licence and p.credit and re.fullmatch("[0-9a-f]{64}", p.sha256)
-    assert len(set(photos.FILES)) == len(photos.FILES) == 14
+        assert re.match("public domain|MIT|CC BY(-SA)? [23].0$", p.licence)
+        assert p.credit and re.fullmatch("[0-9a-f]{64}", p.sha256)
+        # Creative Commons asks for the source beside the author.
+        assert "https://" in p.credit or not p.licence.startswith("CC")
+    assert len(set(photos.FILES)) == len(photos.FILES) == 22
 
 
 def test_a_file_is_found_in_a_source_archive_if_its_digest_agrees(tmp_path):
