@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from experiments.localized_stages import Track, call, images_at_once
+from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.chunking import chunk_size_for
 from facesem_jax.semantics.moments import finalise, stream_moments
 from facesem_jax.semantics.products import relative_error
@@ -49,6 +50,19 @@ class JacobianSettings:
     def is_exact(self) -> bool:
         """Whether the Jacobian is exact along the basis."""
         return self.synthesis_resolution is None and self.products == "float32"
+
+    def check(self, f: LocalSemantics) -> None:
+        """Refuses what would fail, before anything is computed.
+
+        Raises:
+          FacesemError: If synthesis cannot stop there, or the file of Jacobians exists and belongs
+            to no interrupted run.
+        """
+        stopped = dataclasses.replace(f, synthesis_resolution=self.synthesis_resolution)
+        jax.eval_shape(stopped, jax.ShapeDtypeStruct((1, f.generator.config.w_dim), np.float32))
+        path = self.samples_path
+        if path is not None and path.exists() and self.checkpoints is None:
+            raise FacesemError(f"{path} exists; remove it or choose another file.")
 
     def derivative(self, f: LocalSemantics) -> SampleJacobian:
         """What is streamed."""

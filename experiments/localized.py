@@ -125,6 +125,19 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "shown": 48,
     }
     w = stages.latents(generator, sizes, options.seed, options.truncation_psi)
+    kept = None
+    if options.subspace is not None:
+        kept = principal_subspace(jnp.asarray(w["regression"]), options.subspace)
+    settings = JacobianSettings(
+        options.chunk_size,
+        None if kept is None else np.asarray(kept.basis),
+        options.synthesis_resolution,
+        options.products,
+        options.devices.make_mesh(),
+        options.resume,
+        options.save_jacobians,
+    )
+    settings.check(local)
     samples = stages.in_batches(generator, w["shown"], track, "samples", call=stages.synthesize)
     framed = stages.in_batches(local, w["shown"][:8], track, "faces", call=stages.frame)
     faces = decompose_faces(decomposer, framed)
@@ -138,18 +151,6 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
     )
     watch.lap("pose and light")
 
-    kept = None
-    if options.subspace is not None:
-        kept = principal_subspace(jnp.asarray(w["regression"]), options.subspace)
-    settings = JacobianSettings(
-        options.chunk_size,
-        None if kept is None else np.asarray(kept.basis),
-        options.synthesis_resolution,
-        options.products,
-        options.devices.make_mesh(),
-        options.resume,
-        options.save_jacobians,
-    )
     jacobian, cost = jacobian_stage(local, w["jacobian"], settings, track)
     watch.lap("jacobian")
 
