@@ -1,4 +1,4 @@
-r"""ProGAN's sliced Wasserstein distance: how alike two sets of pictures are in texture and layout."""
+"""ProGAN's sliced Wasserstein distance: how alike two sets of pictures are, band by band."""
 
 from collections.abc import Iterator, Sequence
 
@@ -85,7 +85,7 @@ def random_patches(
       FacesemError: If the pictures are smaller than a patch, or ``each`` is below 1.
     """
     check_shape("images", images, (None, None, None, None))
-    n, h, w, c = images.shape
+    n, h, w = images.shape[:3]
     if min(h, w) < PATCH or each < 1 or not n:
         raise FacesemError(
             f"{each} patches of {PATCH}x{PATCH} cannot be taken from {n} pictures of {h}x{w}."

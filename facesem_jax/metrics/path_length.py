@@ -72,9 +72,9 @@ def path_length(
 
     .. math:: E \left[ \|\phi(G(p(t + \epsilon))) - \phi(G(p(t)))\|^2 / \epsilon^2 \right]
 
-    with p the path between two latents and t uniform in 0 .. 1. For a linear map phi(G(w)) = A w and
-    straight paths it is ``E |A (w_1 - w_0)|^2`` whatever epsilon is. Rounding of the features adds
-    its variance over epsilon squared: too small an epsilon measures nothing else.
+    with p the path between two latents and t uniform in 0 .. 1. For a linear map phi(G(w)) = A w
+    and straight paths it is ``E |A (w_1 - w_0)|^2`` whatever epsilon is. Rounding of the features
+    adds its variance over epsilon squared: too small an epsilon measures nothing else.
 
     Args:
       near: Features at t.
