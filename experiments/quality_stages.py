@@ -13,12 +13,10 @@ from experiments.face_measures import luminance_measurements
 from experiments.localized_stages import Track, in_batches, silent
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.metrics import (
-    Interval,
     embed_faces,
     kernel_distance,
     lerp,
     linear_predictability,
-    mean_interval,
     patch_distances,
     path_length,
     precision_recall,
@@ -70,13 +68,13 @@ class Drawing:
     psi: float
 
     def map(self, z):
-        """z to w, in batches."""
+        """Latents z to w, in batches."""
         psi = self.psi
         mapped = jax.jit(lambda generator, z: generator.mapping(z, psi))
         return in_batches(self.generator, z, silent, "", call=mapped, batch=1000)
 
     def framed(self, generator, w):
-        """w to faces in [-1, 1]; pure."""
+        """Latents w to faces in [-1, 1]; pure."""
         images = crop_and_resize(generator.synthesis(w), self.crop or "identity", self.size)
         return jnp.clip(images, -1, 1)
 
@@ -263,8 +261,3 @@ def predictability_stage(
         for name, (latents, values) in rows.items()
         if latents is not None
     }
-
-
-def psnr_interval(values: Float[np.ndarray, " n"]) -> Interval:
-    """Mean over faces with its interval."""
-    return mean_interval(values)
