@@ -66,15 +66,19 @@ def test_in_one_dimension_it_is_the_wasserstein_distance():
     assert lp.sliced_distances([a, b], [(0, 1)], np.ones((1, 1))) == [pytest.approx(expected)]
 
 
-def test_blurred_pictures_differ_where_detail_was(images):
-    # White noise against noise doubled in size, both of one distribution at the coarse level.
+def test_a_checkerboard_is_seen_at_the_finest_level_alone():
+    # The pyramid's filter has a zero there: 1 - 4 + 6 - 4 + 1.
     rng = np.random.default_rng(1)
     sets = [rng.normal(size=(60, 32, 32, 3)) for _ in range(3)]
-    sets[2] = np.repeat(np.repeat(sets[2][:, ::2, ::2], 2, axis=1), 2, axis=2)
-    found = dict(lp.patch_distances(sets, [(0, 1), (0, 2)], each=16, repeats=1, projections=64))
+    plain = [*sets[:2], sets[2].copy()]
+    board = 1 - 2 * (np.indices((32, 32)).sum(axis=0) % 2)
+    sets[2] += 3 * board[:, :, None] * rng.choice([-1, 1], (60, 1, 1, 3))
+    options = {"each": 16, "repeats": 1, "projections": 64}
+    found = dict(lp.patch_distances(sets, [(0, 1), (0, 2)], **options))
+    without = dict(lp.patch_distances(plain, [(0, 1), (0, 2)], **options))
     assert list(found) == [32, 16]
-    floor, blurred = found[32]
-    assert blurred > 5 * floor > 0
+    assert found[32][1] > 2 * found[32][0] > 0
+    np.testing.assert_allclose(found[16], without[16], rtol=1e-3)
 
 
 def test_the_seed_decides(images):

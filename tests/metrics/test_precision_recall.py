@@ -1,8 +1,12 @@
+import importlib
+
 import numpy as np
 import pytest
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.metrics import precision_recall as pr
+
+# The package's name for it is the function's.
+pr = importlib.import_module("facesem_jax.metrics.precision_recall")
 
 
 def test_radii_are_those_of_the_kth_other_sample():
