@@ -55,7 +55,9 @@ class Options:
       crop: From the generator's image to the decomposer's, as for `experiments.localized`.
       samples: Generated faces; as many of the stream, and as many again for the floor.
       path_samples: Paths, in z and in w each.
-      epsilon: Step of the path length, a share of the path.
+      epsilon: Step of the path length, a share of the path. StyleGAN's 1e-4 is within 1 % of the
+        exact derivative here (on 50 paths); at 1e-5 the rounding of float32 adds 3 to 6 %, at 0.1
+        the path is cut short.
       truncation_psi: Truncation of w, 1 for none (a pure number).
       seed: Seeds every random choice.
       output: Directory for the results; earlier results there are replaced.
@@ -68,7 +70,7 @@ class Options:
     crop: str | None = None
     samples: int = 10_000
     path_samples: int = 10_000
-    epsilon: float = 1e-3
+    epsilon: float = 1e-4
     truncation_psi: float = 1.0
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/quality")

@@ -2,6 +2,7 @@
 
     python -m experiments.environment && python -m experiments.relations
     python -m experiments.compare && python -m experiments.augment
+    python -m experiments.generator_quality
     python -m experiments.results_page --runs outputs --page docs/results.md
 
 Each table stands between two comments, ``<!-- NAME begin -->`` and ``<!-- NAME end -->``, NAME

@@ -95,10 +95,12 @@ def random_patches(
     places = np.repeat(np.arange(n), each)
     top, left = (rng.integers(0, side - PATCH + 1, n * each) for side in (h, w))
     patches = np.ascontiguousarray(windows[places, top, left], np.float32)
-    mean = patches.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-    spread = patches.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-    patches -= mean.astype(np.float32)
-    patches /= np.where(spread > 0, spread, 1).astype(np.float32)
+    # Sums in float64, without a copy in it: the patches alone take gigabytes.
+    count = patches[:, 0].size
+    mean = np.einsum("nchw->c", patches, dtype=np.float64) / count
+    patches -= mean[:, None, None].astype(np.float32)
+    spread = np.sqrt(np.einsum("nchw,nchw->c", patches, patches, dtype=np.float64) / count)
+    patches /= np.where(spread > 0, spread, 1)[:, None, None].astype(np.float32)
     return patches.reshape(n * each, -1)
 
 
