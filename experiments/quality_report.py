@@ -51,11 +51,12 @@ def render_report(metrics: Mapping, sheet: Float[np.ndarray, "s h w 3"]) -> str:
     count, psi = settings["samples"], settings["truncation_psi"]
     lead = (
         f"{html.text(settings['generator'])}: {count} generated faces against as many of the face "
-        "stream. "
-        + html.facts((html.text(k), html.text(v)) for k, _, v in _split(headline(metrics)))
-        + "".join(f'<p class="note">{html.text(note)}</p>' for note in metrics["notes"])
+        "stream."
     )
+    short = html.facts((html.text(k), html.text(v)) for k, v in _numbers(headline(metrics)))
+    short += "".join(f'<p class="note">{html.text(note)}</p>' for note in metrics["notes"])
     sections = [
+        ("summary", "In short", short),
         ("samples", "Uncurated samples", _samples(sheet, psi)),
         ("patches", "Patches", _patches(metrics["patches"])),
     ]
@@ -69,8 +70,9 @@ def render_report(metrics: Mapping, sheet: Float[np.ndarray, "s h w 3"]) -> str:
     return page("Quality of a generator", lead, sections)
 
 
-def _split(lines):
-    return [line.partition(": ") for line in lines if not line.startswith("R^2")]
+def _numbers(lines):
+    parted = (line.partition(": ") for line in lines if not line.startswith("R^2"))
+    return [(name, values) for name, _, values in parted]
 
 
 def _samples(sheet, psi) -> str:

@@ -67,7 +67,7 @@ def test_the_whole_page_is_drawn():
         "r2": {"w": {"decomposer yaw": share, "landmarks mouth_opening": share}},
     }
     page = render_report(metrics, np.zeros((100, 8, 8, 3)))
-    assert page.count("<h2>") == 7 and "a note" in page
+    assert page.count("<h2>") == 8 and "a note" in page
     assert "4 ± 1" in page and "[0.4, –]" in page
     lines = headline(metrics)
     assert "precision: 0.250, stream against stream 0.250" in lines
