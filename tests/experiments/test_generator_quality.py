@@ -1,13 +1,15 @@
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import generator_quality, landmarks
+from experiments import quality_stages as stages
 from experiments.face_sources import LatentSource
 from experiments.generator_quality import FILES, Options, main
+from experiments.localized_stages import silent
 from experiments.quality_report import headline, render_report
-from experiments.quality_stages import coverage_stage
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.face_stream import stream_latents
 
@@ -77,10 +79,26 @@ def test_the_whole_page_is_drawn():
 def test_features_of_a_narrow_generator_are_real_but_few():
     rng = np.random.default_rng(0)
     generated, stream, other = rng.normal(size=(3, 400, 4)) + 2
-    found = coverage_stage([2.5 + 0.4 * (generated - 2), stream, other])
+    found = stages.coverage_stage([2.5 + 0.4 * (generated - 2), stream, other])
     assert found["generator"]["precision"] > found["floor"]["precision"] > 0.7
     assert found["generator"]["recall"] < found["floor"]["recall"]
     assert found["generator"]["kernel"] > 5 * abs(found["floor"]["kernel"])
+
+
+def test_paths_agree_with_their_exact_speed(tiny_generator, monkeypatch, quick_compilation):
+    monkeypatch.setattr(stages, "BATCH", 20)
+    monkeypatch.setattr(
+        stages, "embed_faces", lambda factor, x: factor * x[:, ::8, ::8, 0].reshape(len(x), -1)
+    )
+    drawing = stages.Drawing(tiny_generator, None, 32, 1.0)
+    numbers, arrays = stages.path_stage(jnp.float32(2), drawing, 40, 20, 1e-3, 0, silent)
+    for space in ("z", "w"):
+        found = numbers[space]
+        assert arrays[f"path_{space}"].shape == (40,)
+        assert found["low"] <= found["mean"] <= found["high"]
+        at = dict(zip(numbers["epsilons"], found["by_epsilon"], strict=True))
+        assert at[1e-3] == pytest.approx(found["exact"], rel=0.03) and found["exact"] > 0
+        assert at[1e-3] == pytest.approx(arrays[f"path_{space}"][:20].mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
