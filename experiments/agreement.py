@@ -1,4 +1,4 @@
-"""Statistics of an evaluation: agreement of two measurements, linear predictability."""
+"""Statistics of an evaluation: how two measurements agree."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from facesem_jax.checks import check_shape
-from facesem_jax.errors import FacesemError
-from facesem_jax.semantics.environment import regression_directions
 
 
 class Agreement(NamedTuple):
@@ -154,38 +152,6 @@ def worst_ranked(
     usable = np.flatnonzero(np.isfinite(measured) & np.isfinite(reference))
     difference = np.abs(np.subtract(*(rankdata(v) for v in values)))
     return usable[np.argsort(-difference, kind="stable")][:count]
-
-
-def linear_predictability(
-    ws: Float[np.ndarray, "n d"], values: dict[str, Float[np.ndarray, " n"]]
-) -> dict[str, float]:
-    """Held-out R^2 of a ridge regression of each value on w.
-
-    Fitted on the first three quarters of the samples where all values are finite, scored on the
-    rest: give independent draws.
-
-    Args:
-      ws: Latents.
-      values: Arrays (n,) by name, NaN where there is none.
-
-    Returns:
-      R^2 by name, at most 1, negative if worse than the mean.
-
-    Raises:
-      FacesemError: If shapes differ or too few samples are finite.
-    """
-    ws = np.asarray(ws, np.float32)
-    check_shape("ws", ws, (None, None))
-    for name, value in values.items():
-        check_shape(name, value, (len(ws),))
-    ys = np.stack([np.asarray(v, np.float32) for v in values.values()], axis=1)
-    usable = np.isfinite(ys).all(axis=1)
-    if usable.sum() < 8:
-        raise FacesemError(
-            f"{usable.sum()} of {len(ws)} samples have all values; a regression needs at least 8."
-        )
-    fit = regression_directions(ws[usable], ys[usable], tuple(values))
-    return {name: float(r2) for name, r2 in zip(values, fit.r2_heldout, strict=True)}
 
 
 def _both_finite(measured, reference):

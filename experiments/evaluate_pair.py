@@ -19,7 +19,6 @@ from rich.console import Console
 from experiments.agreement import (
     agreement,
     bands,
-    linear_predictability,
     within,
     worst_ranked,
 )
@@ -39,6 +38,7 @@ from facesem_jax import load_decomposer
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
+from facesem_jax.metrics import linear_predictability
 from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW, DecomposerLossConfig
 
 FILES = ("evaluation.json", "worst_yaw.png")
@@ -162,7 +162,10 @@ def evaluate(
         "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *_LIMITS))],
         "linear_r2": {
             "latent": faces.latent_name,
-            "values": linear_predictability(faces.latents, targets),
+            "values": {
+                name: found.mean
+                for name, found in linear_predictability(faces.latents, targets).items()
+            },
         },
         "depth": {
             "convex": float(np.mean(convex_depth(decomposed["depth"]))),

@@ -2,6 +2,7 @@
 
     python -m experiments.environment && python -m experiments.relations
     python -m experiments.compare && python -m experiments.augment
+    python -m experiments.generator_quality
     python -m experiments.results_page --runs outputs --page docs/results.md
 
 Each table stands between two comments, ``<!-- NAME begin -->`` and ``<!-- NAME end -->``, NAME
@@ -125,6 +126,41 @@ def compare_table(metrics: Mapping) -> str:
     return markdown_table(["", *head], rows)
 
 
+def quality_table(metrics: Mapping) -> str:
+    """A generator's distances beside their floors, and its reconstruction."""
+    patches = metrics["patches"]
+    rows = [
+        [
+            "patches, mean of the levels" if size == "mean" else f"patches, {size}×{size}",
+            _number(row["generator"]),
+            _number(row["floor"]),
+        ]
+        for size, row in patches.items()
+    ]
+    if "coverage" in metrics:
+        ours, floor = metrics["coverage"]["generator"], metrics["coverage"]["floor"]
+        rows += [[k, _number(ours[k]), _number(floor[k])] for k in ("precision", "recall")]
+        kernel = [_number(1000 * row["kernel"]) for row in (ours, floor)]
+        rows.append(["kernel distance × 1000", *kernel])
+        rows += [
+            [f"path length in {s}", _number(metrics["path"][s]["mean"]), "–"] for s in ("z", "w")
+        ]
+    if "psnr" in metrics:
+        rows.append(["reconstruction, dB", _number(metrics["psnr"]["mean"]), "–"])
+    return markdown_table(["", "generator", "stream against stream"], rows)
+
+
+def linear_table(metrics: Mapping) -> str:
+    """Held-out R^2 of what is seen in the faces, from every latent."""
+    rows = metrics["r2"]
+    names = next(iter(rows.values()))
+    cells = [
+        [name.replace("_", " "), *(_number(row[name]["mean"]) for row in rows.values())]
+        for name in names
+    ]
+    return markdown_table(["", *rows], cells)
+
+
 def _share(column: Column) -> bool:
     return column.unit == "percent"
 
@@ -134,6 +170,7 @@ TABLES: dict[str, Callable[[Mapping], str]] = {
     "relations": relations_table,
     "compare": compare_table,
     "augment": augment_table,
+    "quality": lambda metrics: f"{quality_table(metrics)}\n\n{linear_table(metrics)}",
 }
 
 

@@ -80,32 +80,6 @@ def test_worst_ranked_finds_the_planted_disagreements():
     assert a.worst_ranked(measured, reference, 2).tolist() == [10, 45]
 
 
-def test_linear_predictability_of_linear_noisy_and_unrelated_values():
-    rng = np.random.default_rng(0)
-    ws = rng.normal(size=(1200, 16))
-    signal = ws @ rng.normal(size=16)
-    noise = rng.normal(size=1200)
-    values = {
-        "linear": 5 * signal + 30,
-        "half": signal / signal.std() + noise / noise.std(),
-        "unrelated": rng.normal(size=1200),
-        "even": signal**2,
-    }
-    values["linear"][::7] = np.nan
-    r2 = a.linear_predictability(ws, values)
-    assert r2["linear"] > 0.999
-    assert r2["half"] == pytest.approx(0.5, abs=0.08)
-    assert -0.15 < r2["unrelated"] < 0.05
-    assert r2["even"] < 0.1
-
-
-def test_linear_predictability_refuses_too_few_samples():
-    with pytest.raises(FacesemError, match="2 of 100 samples"):
-        values = np.full(100, np.nan)
-        values[:2] = 1
-        a.linear_predictability(np.zeros((100, 3)), {"y": values})
-
-
 def test_luminance_and_its_left_right_difference():
     images = np.full((2, 8, 8, 3), -1.0)
     images[0, :, :4] = 1.0

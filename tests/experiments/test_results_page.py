@@ -43,6 +43,19 @@ METRICS = {
             }
         }
     },
+    "quality": {
+        "patches": {"64": {"generator": 20.53, "floor": 3.0}},
+        "coverage": {
+            "generator": {"precision": 0.5, "recall": 0.25, "kernel": 0.0123},
+            "floor": {"precision": 0.75, "recall": 0.7, "kernel": -0.0001},
+        },
+        "path": {"z": {"mean": 5.25}, "w": {"mean": 2.5}},
+        "psnr": {"mean": 24.9},
+        "r2": {
+            "w": {"decomposer light_x": {"mean": 0.93}},
+            "z": {"decomposer light_x": {"mean": None}},
+        },
+    },
 }
 
 
@@ -75,8 +88,21 @@ def test_the_best_is_in_bold():
 
 def test_every_table_has_cells_for_its_head():
     for name, table in TABLES.items():
-        lines = table(METRICS[name]).splitlines()
-        assert len({line.count("|") for line in lines}) == 1 and len(lines) >= 3
+        for part in table(METRICS[name]).split("\n\n"):
+            lines = part.splitlines()
+            assert len({line.count("|") for line in lines}) == 1 and len(lines) >= 3
+
+
+def test_a_generator_has_its_floors_and_its_latents():
+    table = TABLES["quality"](METRICS["quality"])
+    for row in (
+        "patches, 64×64 | 20.5 | 3",
+        "precision | 0.5 | 0.75",
+        "path length in w | 2.5 | –",
+    ):
+        assert f"| {row} |" in table
+    assert "| kernel distance × 1000 | 12.3 | −0.1 |" in table
+    assert "| decomposer light x | 0.93 | – |" in table
 
 
 @pytest.mark.parametrize("page", ["", "<!-- a end --><!-- a begin -->", "<!-- a begin -->" * 2])

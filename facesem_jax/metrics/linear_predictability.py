@@ -1,0 +1,89 @@
+"""How well a linear function of the latents predicts what is seen in the faces."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from facesem_jax.checks import check_shape
+from facesem_jax.errors import FacesemError
+from facesem_jax.metrics.bootstrap import Interval
+from facesem_jax.semantics.environment import DEFAULT_RIDGE, ridge_regression
+
+_LEAST = 8
+
+
+def linear_predictability(
+    ws: Float[np.ndarray, "n d"],
+    values: Mapping[str, Float[np.ndarray, "n ..."]],
+    *,
+    heldout: float = 0.25,
+    ridge: float = DEFAULT_RIDGE,
+    resamples: int = 500,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    r"""Held-out R^2 of a ridge regression of each value on the latents.
+
+    .. math:: R^2 = 1 - \frac{\sum_i \|y_i - v w_i - c\|^2}{\sum_i \|y_i - \bar y\|^2}
+
+    Fitted on the first samples where all values are finite, scored on the last: give independent
+    draws. A value of several columns has one R^2 for all of them together.
+
+    Args:
+      ws: Latents.
+      values: Arrays (n,) or (n, k) by name, NaN where there is none.
+      heldout: Share of the samples that score.
+      ridge: As for `ridge_regression`.
+      resamples: Draws of the scored samples, for the 95 % interval.
+      seed: Seeds them.
+
+    Returns:
+      By name R^2, at most 1, negative if worse than the mean, 0 for a constant; with its interval
+      over the scored faces (not over other fits).
+
+    Raises:
+      FacesemError: If shapes differ or too few samples are finite.
+
+    Source:
+      The yardstick of METHOD.md, section 5; Zheng et al. (CVPR 2021) presuppose such a linear W.
+    """
+    ws = np.asarray(ws, np.float32)
+    check_shape("ws", ws, (None, None))
+    columns = {}
+    for name, value in values.items():
+        value = np.asarray(value, np.float32)
+        if value.ndim > 1:
+            check_shape(name, value, (len(ws), None))
+        else:
+            check_shape(name, value, (len(ws),))
+        columns[name] = value.reshape(len(ws), -1)
+    ys = np.concatenate(list(columns.values()), axis=1)
+    usable = np.isfinite(ys).all(axis=1)
+    count = int(usable.sum())
+    split = count - round(count * heldout)
+    if count < _LEAST or not 2 <= split <= count - 2:
+        raise FacesemError(
+            f"{count} of {len(ws)} samples have all values; a regression needs at least {_LEAST}, "
+            f"and 2 on either side of the split (heldout is {heldout})."
+        )
+    ws, ys = ws[usable], ys[usable]
+    v, intercept = (np.asarray(a) for a in ridge_regression(ws[:split], ys[:split], ridge))
+    scored = ys[split:].astype(np.float64)
+    residual = (scored - ws[split:].astype(np.float64) @ v.T.astype(np.float64) - intercept) ** 2
+    total = (scored - scored.mean(axis=0)) ** 2
+    draws = np.random.default_rng(seed).integers(0, len(scored), (resamples, len(scored)))
+    found, at = {}, 0
+    for name, column in columns.items():
+        part = slice(at, at + column.shape[1])
+        at += column.shape[1]
+        found[name] = _interval(residual[:, part].sum(axis=1), total[:, part].sum(axis=1), draws)
+    return found
+
+
+def _interval(residual, total, draws) -> Interval:
+    if not total.sum() > 0:
+        return Interval(0.0, 0.0, 0.0)
+    sums = total[draws].sum(axis=1)
+    shares = 1 - residual[draws].sum(axis=1)[sums > 0] / sums[sums > 0]
+    low, high = np.percentile(shares, [2.5, 97.5]) if len(shares) else (np.nan, np.nan)
+    return Interval(float(1 - residual.sum() / total.sum()), float(low), float(high))
