@@ -100,6 +100,7 @@ def run_training(
     step: Callable[[State, Any], tuple[State, dict]],
     batch: Callable[[int], Any],
     sheet: Callable[[State], np.ndarray] | None = None,
+    prepare: Callable[[int, State, Any], tuple[State, Any]] | None = None,
 ) -> State:
     """Trains to ``config.steps``, from the last checkpoint if there is one.
 
@@ -109,6 +110,9 @@ def run_training(
       step: Pure step function; compiled here, its state donated.
       batch: Step number to batch, so that a resumed run sees what an uninterrupted one sees.
       sheet: State to an RGB picture (h, w, 3) in [0, 255], written now and then.
+      prepare: ``(step number, state, batch)`` to the state and the batch that the step takes, for
+        what depends on the state: directions measured anew every so many steps, and kept in the
+        state so that a resumed run has them; the pictures drawn along them.
 
     Returns:
       The final state, checkpointed.
@@ -149,7 +153,10 @@ def run_training(
 
         saved, began = time.monotonic(), time.monotonic()
         for number in range(start, config.steps):
-            state, terms = compiled(state, batch(number))
+            given = batch(number)
+            if prepare is not None:
+                state, given = prepare(number, state, given)
+            state, terms = compiled(state, given)
             done = number + 1
             if done % config.log_steps == 0 or done == config.steps:
                 values = check(done, terms)
