@@ -13,7 +13,7 @@ from facesem_jax.training.coupled_pairs import coupled_latents, pair_directions,
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.state import TrainState, modules_of
 
-#: Index of the latents that directions are measured on: no training of a sensible length gets there.
+#: Index of the latents that directions are measured on: steps that no sensible training reaches.
 _MEASURED = 20_000_000
 _PIECE = 128
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -62,12 +63,16 @@ def _manager(directory: pathlib.Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(directory.absolute() / "checkpoints", options=options)
 
 
-def restore_latest(directory: pathlib.Path, template: State) -> State | None:
+def restore_latest(
+    directory: pathlib.Path, template: State, *, extra: bool = False
+) -> State | None:
     """The last checkpoint of a run, or ``None`` where there is none.
 
     Args:
       directory: The run's directory.
       template: A state of the same structure and shapes.
+      extra: Whether the run's state may hold arrays after those of the template
+        (`facesem_jax.training.state.TrainState.extra`); they are left out.
 
     Raises:
       FacesemError: If the checkpoint has another structure (another configuration).
@@ -79,8 +84,13 @@ def restore_latest(directory: pathlib.Path, template: State) -> State | None:
         if step is None:
             return None
         leaves, structure = jax.tree.flatten(template)
+        wanted = _by_number(leaves)
         try:
-            restored = manager.restore(step, args=ocp.args.StandardRestore(_by_number(leaves)))
+            if extra:
+                restored = manager.restore(step, args=ocp.args.StandardRestore())
+                restored = {k: _of_shape(restored[k], leaf) for k, leaf in wanted.items()}
+            else:
+                restored = manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except (ValueError, KeyError, TypeError) as error:
             raise FacesemError(
                 f"{directory} holds a run of another configuration; "
@@ -92,6 +102,12 @@ def restore_latest(directory: pathlib.Path, template: State) -> State | None:
 def _by_number(leaves: list) -> dict[str, Any]:
     """Leaves under sortable names: independent of how a library version nests its modules."""
     return {f"{i:05d}": leaf for i, leaf in enumerate(leaves)}
+
+
+def _of_shape(array, leaf):
+    if jnp.shape(array) != jnp.shape(leaf):
+        raise ValueError(f"{jnp.shape(array)} in the place of {jnp.shape(leaf)}")
+    return array
 
 
 def run_training(
