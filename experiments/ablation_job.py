@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import shutil
 import time
 
 import jax
@@ -49,8 +48,7 @@ def train_variant(
       seed: Seeds the weights, the faces and every random choice.
       budget: What it gets.
       encoder: For the perceptual term.
-      directory: For the run's checkpoints; a run found there goes on, and all is removed after
-        the last step.
+      directory: For the run's checkpoints; a run found there goes on.
 
     Returns:
       The averaged decomposer, and the seconds since this call.
@@ -92,6 +90,4 @@ def train_variant(
         face_batches(sources, budget.batch_size) if coupling is None else coupling.batch,
         prepare=prepare,
     )
-    trained = modules_of(graph, state, averaged=True)
-    shutil.rmtree(directory)
-    return trained, time.perf_counter() - begun
+    return modules_of(graph, state, averaged=True), time.perf_counter() - begun
