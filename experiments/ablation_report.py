@@ -57,8 +57,8 @@ def render_report(metrics: Mapping, sheets: Mapping[str, pathlib.Path]) -> str:
     jobs = sum(row["seeds"] for row in rows.values())
     steps = html.lookup(metrics, "settings", "steps")
     lead = (
-        f"{len(rows)} trainings of {html.number(steps, 6)} steps, {jobs} jobs in all: the full one, "
-        "each part left out in turn, and plain Unsup3D."
+        f"{len(rows)} kinds of training, {jobs} of {html.number(steps, 6)} steps in all: every "
+        "part, each left out in turn, and plain Unsup3D."
     )
     sections = [
         ("numbers", "Numbers", _numbers(rows)),
