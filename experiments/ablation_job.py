@@ -18,6 +18,9 @@ from facesem_jax.generators.encoder import Encoder
 from facesem_jax.training.decomposer_loss import decomposer_loss
 from facesem_jax.training.state import init_state, make_step, modules_of
 
+#: Faces that directions are measured on: fewer than a long training's, since drawing them counts.
+_MEASURED = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
@@ -74,7 +77,7 @@ def train_variant(
     sources = [stream_source(seed, budget.size)]
     coupling = None
     if config.exchange:
-        pairs = CouplingConfig(budget.every, seed=seed)
+        pairs = CouplingConfig(budget.every, faces=_MEASURED, seed=seed)
         coupling = Coupling(sources, budget.batch_size, graph, config, pairs)
         state = coupling.start(state)
 

@@ -61,7 +61,7 @@ class Options:
     variants: tuple[str, ...] = ()
     seeds: int = 3
     seed: int = 0
-    steps: int = 800
+    steps: int = 640
     batch_size: int = 16
     size: int = 32
     learning_rate: float = 4e-4
