@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from experiments.face_sources import LatentSource
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.face_stream import stream_latents
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE, FACES, DIM = 32, 24, 4
 
 
@@ -110,7 +112,8 @@ def test_a_damaged_job_is_named(stubs, tmp_path):
 
 def test_the_measures_of_a_decomposer(tiny_decomposer, faces):
     found = measure(tiny_decomposer, faces)
-    drawn, mask = tiny_decomposer.render(tiny_decomposer(faces.images))
+    draw = jax.jit(lambda decomposer, x: decomposer.render(decomposer(x)))
+    drawn, mask = draw(tiny_decomposer, faces.images)
     errors = [
         np.abs(np.clip(d, -1, 1) - x)[np.asarray(m)].mean()
         for d, x, m in zip(drawn, faces.images, mask, strict=True)
