@@ -43,6 +43,12 @@ VARIANTS = {
         {},
         _NO_HOLD,
     ),
+    "late": Variant(
+        "all from the start",
+        "Symmetry, upright, independence and turned pictures do not wait for depth.",
+        {},
+        {"late": False},
+    ),
     "flip": Variant(
         "no flip",
         "No reconstruction from mirrored maps, no symmetry, no consistency on mirrored pictures.",
@@ -116,6 +122,7 @@ def loss_config(variant: Variant, steps: int) -> DecomposerLossConfig:
         "hold_steps": steps // 4,
         "ramp_steps": max(steps // 4, 1),
         "rotation_steps": steps // 2,
+        "late": True,
         "perceptual": 1.0,
         "exchange": 2.0,
     }

@@ -201,13 +201,16 @@ def decomposer_loss(
     total = (
         reconstruction
         + config.smoothness * smoothness
-        + config.symmetry * symmetry
         + config.exchange * release * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
-        + config.turn_consistency * turned
-        + config.upright * upright
-        + config.independence * correlation
+        + (release if config.late else 1.0)
+        * (
+            config.symmetry * symmetry
+            + config.turn_consistency * turned
+            + config.upright * upright
+            + config.independence * correlation
+        )
     )
     terms = {
         "l1": error,

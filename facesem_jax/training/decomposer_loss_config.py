@@ -20,6 +20,9 @@ class DecomposerLossConfig:
         those of the renders, of the turned photographs, and between partners. 0 for full ones from
         the first step.
       rotation_start: Share of the full rotations at the first step.
+      late: Whether symmetry, upright, independence and the turned photographs wait for depth: their
+        weights are multiplied by its release. They judge a view that is there; from the first step
+        on they keep it from coming about (see docs/decomposer_training.md).
       mirrored: Weight of the reconstruction from mirrored depth and albedo.
       symmetry: Weight of the L1 between canonical albedo and depth (in units of half its range) and
         their mirror images. Without it an asymmetric albedo takes over part of the yaw: the
@@ -57,6 +60,7 @@ class DecomposerLossConfig:
     ramp_steps: int = 600
     rotation_steps: int = 0
     rotation_start: float = 0.25
+    late: bool = False
     mirrored: float = 1.0
     symmetry: float = 2.0
     confidence: bool = True

@@ -118,10 +118,13 @@ def test_a_better_picture_has_less_of_the_perceptual_term(tiny_decomposer, image
     assert near["perceptual"] < blank["perceptual"] and near["l1"] < blank["l1"]
 
 
-def test_nothing_is_exchanged_while_depth_is_held(tiny_decomposer, images):
-    config = dataclasses.replace(BARE, hold_steps=20, ramp_steps=10, exchange=2.0)
+def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
+    config = dataclasses.replace(
+        BARE, hold_steps=20, ramp_steps=10, exchange=2.0, symmetry=2.0, late=True
+    )
     for step, extra in ((20, False), (25, True)):
         total, terms = _loss(tiny_decomposer, images, config, step=step)
+        assert terms["symmetry"] > 0.01 and terms["shared"] > 0.01
         rest = float(total) - np.sqrt(2) * float(terms["l1"])
         assert rest > 0.05 if extra else abs(rest) < 1e-4
 
