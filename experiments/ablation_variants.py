@@ -111,15 +111,15 @@ def decomposer_config(variant: Variant, size: int) -> DecomposerConfig:
 def loss_config(variant: Variant, steps: int) -> DecomposerLossConfig:
     """The loss of a variant, its schedules scaled to a training's length.
 
-    Depth is held for a quarter of the steps and released over the next; rotations grow over the
-    first half.
+    Depth is held for two fifths of the steps, by when yaw has come about (after some 300 steps of
+    640), and released over the next quarter; rotations grow over the first half.
 
     Args:
       variant: One of `VARIANTS`.
       steps: Steps of the training.
     """
     full = {
-        "hold_steps": steps // 4,
+        "hold_steps": 2 * steps // 5,
         "ramp_steps": max(steps // 4, 1),
         "rotation_steps": steps // 2,
         "late": True,

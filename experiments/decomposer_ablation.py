@@ -64,7 +64,7 @@ class Options:
     steps: int = 640
     batch_size: int = 16
     size: int = 32
-    learning_rate: float = 4e-4
+    learning_rate: float = 1e-3
     every: int = 100
     faces: int = 1024
     edited: int = 128

@@ -54,7 +54,7 @@ def _options(output, **changes):
 
 def test_every_part_is_left_out_once():
     full = loss_config(VARIANTS["full"], 800)
-    assert (full.hold_steps, full.ramp_steps, full.rotation_steps) == (200, 200, 400)
+    assert (full.hold_steps, full.ramp_steps, full.rotation_steps) == (320, 200, 400)
     assert full.exchange > 0 and full.perceptual > 0 and full.confidence and full.window
     named = {"flip": "symmetry", "perceptual": "perceptual", "coupling": "exchange"}
     named |= {"curriculum": "rotation_steps", "known": "turn_consistency"}
