@@ -9,6 +9,7 @@ from PIL import Image
 from experiments import report_html as html
 from experiments.ablation_variants import VARIANTS
 from experiments.report_page import page, record
+from experiments.results_page import markdown_table
 from facesem_jax.viz.sheets import DECOMPOSITION_ROWS
 
 TITLE = "What stabilises the decomposer"
@@ -41,6 +42,19 @@ def cell(row: Mapping, name: str) -> str:
     if value is None:
         return html.DASH
     return f"{round(value * row['seeds'])} of {row['seeds']}"
+
+
+def markdown(metrics: Mapping) -> str:
+    """The table of the page, for the documentation.
+
+    Args:
+      metrics: The contents of ``metrics.json``.
+    """
+    rows = [
+        [VARIANTS[name].title, *(cell(row, column) for column in COLUMNS)]
+        for name, row in metrics["variants"].items()
+    ]
+    return markdown_table(["", *COLUMNS.values()], rows)
 
 
 def render_report(metrics: Mapping, sheets: Mapping[str, pathlib.Path]) -> str:

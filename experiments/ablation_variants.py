@@ -111,8 +111,8 @@ def decomposer_config(variant: Variant, size: int) -> DecomposerConfig:
 def loss_config(variant: Variant, steps: int) -> DecomposerLossConfig:
     """The loss of a variant, its schedules scaled to a training's length.
 
-    Depth is held for two fifths of the steps, by when yaw has come about (after some 300 steps of
-    640), and released over the next quarter; rotations grow over the first half.
+    Depth is held for two fifths of the steps (at a rate of 1e-3 yaw shows after some 200) and
+    released over the next quarter; rotations grow over the first half.
 
     Args:
       variant: One of `VARIANTS`.

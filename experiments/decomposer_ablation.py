@@ -3,9 +3,9 @@ r"""Which part of the decomposer's training does what? Every part left out in tu
     python -m experiments.decomposer_ablation --output outputs/decomposer_ablation
 
 A job is one variant (`experiments.ablation_variants`) with one seed. Its numbers are written when
-it ends, and ``metrics.json`` and ``report.html`` from all jobs done so far; run the command again
-to go on after a stop, or with more seeds. Needs the face stream; with MediaPipe also the yaw is
-judged (see `experiments.landmarks`).
+it ends, and ``metrics.json``, ``report.html`` and ``table.md`` from all jobs done so far; run the
+command again to go on after a stop, or with more seeds. Needs the face stream; with MediaPipe also
+the yaw is judged (see `experiments.landmarks`).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from experiments import run_record
 from experiments.ablation_faces import HeldOut, held_out
 from experiments.ablation_job import Budget, train_variant
 from experiments.ablation_measures import measure, summary
-from experiments.ablation_report import render_report
+from experiments.ablation_report import markdown, render_report
 from experiments.ablation_variants import VARIANTS
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.option_checks import at_most, check_numbers
@@ -169,7 +169,7 @@ def finished_jobs(output: pathlib.Path) -> dict[str, list[dict]]:
 
 
 def write_page(options: Options, watch: run_record.Stopwatch) -> dict:
-    """Writes ``metrics.json`` and ``report.html`` from the jobs done so far.
+    """Writes ``metrics.json``, ``report.html`` and ``table.md`` from the jobs done so far.
 
     Returns:
       The metrics.
@@ -191,6 +191,7 @@ def write_page(options: Options, watch: run_record.Stopwatch) -> dict:
                 metrics, indent=1, allow_nan=False
             ).encode(),
             options.output / "report.html": page.encode(),
+            options.output / "table.md": (markdown(metrics) + "\n").encode(),
         }
     )
     return metrics

@@ -94,6 +94,8 @@ def test_the_results_are_of_all_jobs(stubs, tmp_path):
     plain = metrics["variants"]["plain"]
     assert plain["diverged"] == plain["seeds"] == 2 and plain["convex_seeds"] == 0
     page = (tmp_path / "report.html").read_text()
+    table = (tmp_path / "table.md").read_text().splitlines()
+    assert len(table) == 5 and table[4].startswith("| plain Unsup3D | – | 0 of 2 |")
     assert page.count("<img") == 2 and "no flip" in page and "0 of 2" in page
 
 
