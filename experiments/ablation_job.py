@@ -59,6 +59,7 @@ def train_variant(
     Raises:
       FacesemError: If the training diverges.
     """
+    jax.clear_caches()  # Compiled programs of earlier jobs are of no use here.
     variant = VARIANTS[name]
     config = loss_config(variant, budget.steps)
     begun = time.perf_counter()

@@ -13,7 +13,6 @@ import json
 import pathlib
 import shutil
 
-import jax
 import numpy as np
 
 from experiments import run_record
@@ -216,8 +215,6 @@ def main(options: Options) -> None:
         if not job_path(options.output, name, seed).is_file():
             run_job(options, name, seed, faces, encoder)
             watch.lap(f"{name}, seed {seed}")
-            # Compiled programs of finished jobs are of no use to the next.
-            jax.clear_caches()
             write_page(options, watch)
             print(f"{name}, seed {seed}: done", flush=True)
     for name, row in write_page(options, watch)["variants"].items():
