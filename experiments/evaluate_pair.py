@@ -39,7 +39,8 @@ from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.metrics import linear_predictability
-from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW, DecomposerLossConfig
+from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW
+from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 
 FILES = ("evaluation.json", "worst_yaw.png")
 _BATCH = 50

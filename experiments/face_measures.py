@@ -48,6 +48,29 @@ def convex_depth(depth: Float[np.ndarray, "n h w"]) -> Bool[np.ndarray, " n"]:
     return depth[:, middle].mean(-1) < depth[:, ring].mean(-1)
 
 
+def depth_curvature(depth: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    r"""How a depth map bends: positive where it recedes from its middle, as a face does.
+
+    .. math:: \min_{a, b, c, k} \sum (d - a - b x - c y - k (x^2 + y^2) / 2)^2
+
+    over the disc whose radius is 40 % of the frame's width; x, y in frame widths.
+
+    Args:
+      depth: Grows with the distance from the camera.
+
+    Returns:
+      k, in units of depth per frame width squared; negative for a hollow, 0 for a plane.
+    """
+    check_shape("depth", depth, (None, None, None))
+    depth = np.asarray(depth, np.float64)
+    h, w = depth.shape[1:]
+    y, x = (np.mgrid[:h, :w] - np.array([(h - 1) / 2, (w - 1) / 2])[:, None, None]) / w
+    disc = np.hypot(x, y) <= 0.4
+    x, y = x[disc], y[disc]
+    design = np.stack([np.ones_like(x), x, y, (x**2 + y**2) / 2], axis=1)
+    return np.linalg.lstsq(design, depth[:, disc].T, rcond=None)[0][3]
+
+
 def nearest_points(depth: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 2"]:
     """Where the nearest pixel lies.
 

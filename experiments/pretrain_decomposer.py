@@ -5,6 +5,11 @@ r"""Trains the decomposer without labels, on the face stream and on a generator'
         --start runs/decomposer --pairs runs/decomposer
 
 The second run shows it every face in two views, turned in the direction that the first one found.
+In one run, with directions that are measured anew under way, for the turn and for the light:
+
+    python -m experiments.pretrain_decomposer --directory runs/coupled --couple 250 \
+        --loss.perceptual 1 --loss.rotation-steps 3000
+
 Resumes from the last checkpoint in the directory.
 """
 
@@ -17,14 +22,16 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from experiments.coupling import Coupling, CouplingConfig
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.face_sources import LatentSource, generator_source, stream_source
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
-from facesem_jax import load_decomposer
+from facesem_jax import load_decomposer, load_encoder
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
+from facesem_jax.training.decomposer_loss import decomposer_loss
+from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.training.turned_pairs import reflected, turn_direction
 
@@ -49,6 +56,10 @@ class Options:
       pairs: A decomposer (bundled name or directory, or an earlier run) whose yaw is good enough to
         find the direction that turns the head; half of every batch is then the other half,
         turned, and --loss.exchange is 2 unless set.
+      couple: Couples the run with its sources: half of every batch is the other half turned or
+        relit, along directions that the run's own averaged decomposer measures every so many steps;
+        --loss.exchange is 2 unless set. 0 for not at all.
+      encoder: Whose features the perceptual term compares (bundled name or directory).
       loss: Weights and schedule of the loss.
     """
 
@@ -60,6 +71,8 @@ class Options:
     generator: str = ""
     start: str = ""
     pairs: str = ""
+    couple: int = 0
+    encoder: str = "digiface64"
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
 
@@ -79,7 +92,7 @@ def trained_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
       FacesemError: If there is no checkpoint, or one of another configuration.
     """
     graph, template, _ = init_training(0, 1e-4, 1)
-    state = restore_latest(directory, template)
+    state = restore_latest(directory, template, extra=True)
     if state is None:
         raise FacesemError(f"{directory} holds no checkpoint of a decomposer's training.")
     return modules_of(graph, state, averaged=True), int(state.step)
@@ -147,18 +160,31 @@ def main(options: Options) -> None:
     if options.start:
         graph, state = init_state(load_any(options.start), optimizer)
         loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
+    if options.pairs and options.couple:
+        raise FacesemError("--pairs and --couple are two ways to make pairs; give one.")
     measuring = load_any(options.pairs) if options.pairs else None
-    if loss_config.exchange and measuring is None:
-        raise FacesemError("--loss.exchange is about pairs of faces; give --pairs a decomposer.")
-    if measuring is not None and not loss_config.exchange:
+    paired = bool(options.pairs or options.couple)
+    if loss_config.exchange and not paired:
+        raise FacesemError(
+            "--loss.exchange is about pairs of faces; give --pairs a decomposer, or --couple steps."
+        )
+    if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
+    encoder = load_encoder(options.encoder) if loss_config.perceptual else None
     key = jax.random.key(options.seed + 1)
 
     def loss(decomposer, images, step):
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, loss_config)
+        return decomposer_loss(decomposer, images, step, random, loss_config, encoder)
 
-    batch = face_batches(face_sources(options), options.batch_size, measuring)
+    prepare = None
+    if options.couple:
+        config = CouplingConfig(options.couple, seed=options.seed + 4)
+        sources = face_sources(options)
+        coupling = Coupling(sources, options.batch_size, graph, loss_config, config)
+        state, batch, prepare = coupling.start(state), coupling.batch, coupling.prepare
+    else:
+        batch = face_batches(face_sources(options), options.batch_size, measuring)
     others = dataclasses.replace(options, seed=options.seed + 2)
     shown = face_batches(face_sources(others), 16, measuring)(0)
 
@@ -172,6 +198,7 @@ def main(options: Options) -> None:
         make_step(graph, loss, optimizer),
         batch,
         sheet,
+        prepare,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -62,12 +63,16 @@ def _manager(directory: pathlib.Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(directory.absolute() / "checkpoints", options=options)
 
 
-def restore_latest(directory: pathlib.Path, template: State) -> State | None:
+def restore_latest(
+    directory: pathlib.Path, template: State, *, extra: bool = False
+) -> State | None:
     """The last checkpoint of a run, or ``None`` where there is none.
 
     Args:
       directory: The run's directory.
       template: A state of the same structure and shapes.
+      extra: Whether the run's state may hold arrays after those of the template
+        (`facesem_jax.training.state.TrainState.extra`); they are left out.
 
     Raises:
       FacesemError: If the checkpoint has another structure (another configuration).
@@ -79,8 +84,13 @@ def restore_latest(directory: pathlib.Path, template: State) -> State | None:
         if step is None:
             return None
         leaves, structure = jax.tree.flatten(template)
+        wanted = _by_number(leaves)
         try:
-            restored = manager.restore(step, args=ocp.args.StandardRestore(_by_number(leaves)))
+            if extra:
+                restored = manager.restore(step, args=ocp.args.StandardRestore())
+                restored = {k: _of_shape(restored[k], leaf) for k, leaf in wanted.items()}
+            else:
+                restored = manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except (ValueError, KeyError, TypeError) as error:
             raise FacesemError(
                 f"{directory} holds a run of another configuration; "
@@ -94,12 +104,19 @@ def _by_number(leaves: list) -> dict[str, Any]:
     return {f"{i:05d}": leaf for i, leaf in enumerate(leaves)}
 
 
+def _of_shape(array, leaf):
+    if jnp.shape(array) != jnp.shape(leaf):
+        raise ValueError(f"{jnp.shape(array)} in the place of {jnp.shape(leaf)}")
+    return array
+
+
 def run_training(
     config: LoopConfig,
     state: State,
     step: Callable[[State, Any], tuple[State, dict]],
     batch: Callable[[int], Any],
     sheet: Callable[[State], np.ndarray] | None = None,
+    prepare: Callable[[int, State, Any], tuple[State, Any]] | None = None,
 ) -> State:
     """Trains to ``config.steps``, from the last checkpoint if there is one.
 
@@ -109,6 +126,9 @@ def run_training(
       step: Pure step function; compiled here, its state donated.
       batch: Step number to batch, so that a resumed run sees what an uninterrupted one sees.
       sheet: State to an RGB picture (h, w, 3) in [0, 255], written now and then.
+      prepare: ``(step number, state, batch)`` to the state and the batch that the step takes, for
+        what depends on the state: directions measured anew every so many steps, and kept in the
+        state so that a resumed run has them; the pictures drawn along them.
 
     Returns:
       The final state, checkpointed.
@@ -149,7 +169,10 @@ def run_training(
 
         saved, began = time.monotonic(), time.monotonic()
         for number in range(start, config.steps):
-            state, terms = compiled(state, batch(number))
+            given = batch(number)
+            if prepare is not None:
+                state, given = prepare(number, state, given)
+            state, terms = compiled(state, given)
             done = number + 1
             if done % config.log_steps == 0 or done == config.steps:
                 values = check(done, terms)

@@ -98,13 +98,19 @@ class Encoder(nnx.Module):
         x = x.reshape(x.shape[0], -1)
         return jnp.dot(x, self.head[...], precision=PRECISION) + self.bias[...]
 
-    def stages(self, images: Float[Array, "n h w 3"]) -> list[Float[Array, "n hs ws cs"]]:
+    def stages(
+        self, images: Float[Array, "n h w 3"], count: int | None = None
+    ) -> list[Float[Array, "n hs ws cs"]]:
         """What every stage of convolutions gives, from full resolution down to 4x4.
 
-        Arguments and errors as for a call.
+        Arguments and errors as for a call, and:
+
+        Args:
+          images: With a ``count``, of any size that its stages can halve.
+          count: How many stages, from the first; ``None`` for all.
         """
-        check_images("images", images, self.config.resolution)
+        check_images("images", images, self.config.resolution if count is None else None)
         found = [leaky_relu(conv2d(images, self.stem[...]))]
-        for down in self.downs:
+        for down in self.downs[: None if count is None else count - 1]:
             found.append(down(found[-1]))
         return found

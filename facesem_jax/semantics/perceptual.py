@@ -22,17 +22,20 @@ from facesem_jax.generators.encoder import Encoder
 _EPSILON = 1e-10
 
 
-def unit_stages(encoder: Encoder, images: Float[Array, "n h w 3"]) -> list[Array]:
+def unit_stages(
+    encoder: Encoder, images: Float[Array, "n h w 3"], count: int | None = None
+) -> list[Array]:
     r"""Features :math:`\hat y^l` of every stage, of length 1 at every pixel.
 
     Args:
       encoder: The encoder.
       images: In [-1, 1], at its resolution.
+      count: As for `Encoder.stages`; with it images may have another size.
 
     Raises:
       FacesemError: On images of a wrong shape or dtype.
     """
-    stages = encoder.stages(images)
+    stages = encoder.stages(images, count)
     return [y / jnp.sqrt(jnp.sum(y**2, axis=-1, keepdims=True) + _EPSILON) for y in stages]
 
 

@@ -22,6 +22,8 @@ class TrainState:
       buffers: What the modules hold besides (noise maps, running averages); not trained.
       average: Exponential moving average of ``params``.
       optimizer: The optimiser's state.
+      extra: What else a run must find again where it left off, such as directions that were
+        measured under way; a step leaves it as it is. ``None`` has no arrays.
     """
 
     step: Int[Array, ""]
@@ -29,6 +31,7 @@ class TrainState:
     buffers: Any
     average: Any
     optimizer: Any
+    extra: Any = None
 
 
 def init_state(modules, optimizer: optax.GradientTransformation) -> tuple[Any, TrainState]:
@@ -81,6 +84,7 @@ def make_step(
         rate = jnp.minimum(decay, count / (count + 10))
         average = optax.incremental_update(params, state.average, 1 - rate)
         terms = terms | {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(count, params, state.buffers, average, optimizer_state), terms
+        done = TrainState(count, params, state.buffers, average, optimizer_state, state.extra)
+        return done, terms
 
     return step

@@ -98,6 +98,18 @@ def test_convex_depth_tells_a_face_from_a_hollow_one():
     assert face_measures.convex_depth(np.stack([bump(), bump(sign=1.0)])).tolist() == [True, False]
 
 
+def test_depth_curvature_is_that_of_a_paraboloid_however_it_is_tilted():
+    y, x = (np.mgrid[:48, :64] - np.array([23.5, 31.5])[:, None, None]) / 64
+    bowl = 1 + 0.3 * x - 0.2 * y + 2 * (x**2 + y**2) / 2
+    found = face_measures.depth_curvature(np.stack([bowl, 2 - bowl, 1 + 0.1 * x]))
+    np.testing.assert_allclose(found, [2, -2, 0], atol=1e-10)
+    assert (
+        face_measures.depth_curvature(bump()[None])
+        > 0
+        > face_measures.depth_curvature(bump(sign=1.0)[None])
+    )
+
+
 def test_nearest_points_as_shares_of_the_frame():
     points = face_measures.nearest_points(np.stack([bump(-0.5, -0.5), bump(20.5, -0.5)]))
     np.testing.assert_allclose(points, [[0.4921875, 0.4921875], [0.8203125, 0.4921875]])

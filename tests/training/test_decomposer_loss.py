@@ -266,9 +266,11 @@ def test_exchange_rebuilds_each_face_from_its_partners_maps(tiny_decomposer, par
         seen = seen._replace(view=seen.view.at[2:, 1].add(0.2))
         seen = jax.tree.map(lambda x: x[order], seen)
         images, _ = tiny_decomposer.render(seen)
-        exchanged = _reconstruction(tiny_decomposer, seen, images, window, config)[0]
+        exchanged = _reconstruction(tiny_decomposer, seen, images, window, config, 1.0, None)[0]
         plain = dataclasses.replace(config, exchange=0.0)
-        return exchanged - _reconstruction(tiny_decomposer, seen, images, window, plain)[0]
+        return (
+            exchanged - _reconstruction(tiny_decomposer, seen, images, window, plain, 1.0, None)[0]
+        )
 
     np.testing.assert_allclose(total(jnp.array([0, 1, 2, 3])), 0, atol=1e-4)
     assert total(jnp.array([0, 2, 1, 3])) > 0.3

@@ -1,0 +1,124 @@
+"""Batches of coupled pairs, drawn along directions that are measured anew while a run goes on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from experiments.face_sources import LatentSource
+from facesem_jax.decomposer import Decomposer
+from facesem_jax.errors import FacesemError
+from facesem_jax.training.coupled_pairs import coupled_latents, pair_directions, pair_readings
+from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
+from facesem_jax.training.state import TrainState, modules_of
+
+#: Index of the latents that directions are measured on: steps that no sensible training reaches.
+_MEASURED = 20_000_000
+_PIECE = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class CouplingConfig:
+    """How pairs are made.
+
+    Attributes:
+      every: Steps after which the directions are measured again, with the averaged decomposer.
+      faces: Faces that they are measured on, the same ones every time, a multiple of 128.
+      seed: Seeds the partners' views and lights.
+    """
+
+    every: int = 250
+    faces: int = 2048
+    seed: int = 0
+
+    def __post_init__(self):
+        """Refuses numbers that cannot be."""
+        if self.every < 1 or self.faces < _PIECE or self.faces % _PIECE:
+            raise FacesemError(
+                f"every {self.every} and faces {self.faces}: use at least 1, and a multiple of "
+                f"{_PIECE}."
+            )
+
+
+class Coupling:
+    """Makes `experiments.training_loop.run_training` train on coupled pairs.
+
+    The directions are a function of the state at the last multiple of ``every`` steps and stand in
+    the state, so that a resumed run goes on as if it had not stopped.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[LatentSource],
+        batch_size: int,
+        graph,
+        loss: DecomposerLossConfig,
+        config: CouplingConfig,
+    ):
+        """Draws the faces that directions are measured on.
+
+        Args:
+          sources: Where faces come from, equally many of each; their latents are of unit variance.
+          batch_size: Faces per step, partners counted.
+          graph: Of the decomposer, from `facesem_jax.training.state.init_state`.
+          loss: Whose rotation is how far partners are moved, as a share of half a turn.
+          config: How pairs are made.
+
+        Raises:
+          FacesemError: If the batch cannot be divided so.
+        """
+        parts = 2 * len(sources)
+        if batch_size < parts or batch_size % parts:
+            raise FacesemError(f"batch_size is {batch_size}; expected a multiple of {parts}.")
+        self.sources, self.count = sources, batch_size // parts
+        self.graph, self.loss, self.config = graph, loss, config
+        self._read = jax.jit(pair_readings)
+        self._faces = []
+        for source in sources:
+            pieces = [source.latents(_MEASURED + k, _PIECE) for k in range(config.faces // _PIECE)]
+            self._faces.append([(z, source.draw(z)) for z in pieces])
+
+    def start(self, state: TrainState) -> TrainState:
+        """The state with a place for the directions: no partner moves until they are measured."""
+        sizes = [faces[0][0].shape[1] for faces in self._faces]
+        return dataclasses.replace(state, extra=tuple(jnp.zeros((2, d)) for d in sizes))
+
+    def batch(self, step: int) -> list[jax.Array]:
+        """The latents of a step, half as many of every source as it gives faces."""
+        return [source.latents(step, self.count) for source in self.sources]
+
+    def measured(self, decomposer: Decomposer) -> tuple[jax.Array, ...]:
+        """The directions of every source, as a decomposer finds them."""
+        found = []
+        for faces in self._faces:
+            readings = jnp.concatenate([self._read(decomposer, images) for _, images in faces])
+            found.append(pair_directions(jnp.concatenate([z for z, _ in faces]), readings))
+        return tuple(found)
+
+    def prepare(
+        self, step: int, state: TrainState, latents: Sequence[jax.Array]
+    ) -> tuple[TrainState, jax.Array]:
+        """Measures the directions where it is time to, and draws the batch.
+
+        Args:
+          step: Steps done.
+          state: From `start` or a later one.
+          latents: From `batch`.
+
+        Returns:
+          The state, and images of which the second half are the partners of the first.
+        """
+        if step % self.config.every == 0:
+            decomposer = modules_of(self.graph, state, averaged=True)
+            state = dataclasses.replace(state, extra=self.measured(decomposer))
+        angle = jnp.pi * self.loss.rotation(step)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        partners = [
+            coupled_latents(z, directions, angle, jax.random.fold_in(key, k))
+            for k, (z, directions) in enumerate(zip(latents, state.extra, strict=True))
+        ]
+        drawn = [
+            s.draw(z) for zs in (latents, partners) for s, z in zip(self.sources, zs, strict=True)
+        ]
+        return state, jnp.concatenate(drawn)

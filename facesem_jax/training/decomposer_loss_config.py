@@ -1,0 +1,109 @@
+"""Weights and schedules of the decomposer's loss."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facesem_jax.errors import FacesemError
+
+
+@dataclasses.dataclass(frozen=True)
+class DecomposerLossConfig:
+    """Weights and schedule. A weight of the number 0 leaves its term out: it is not computed.
+
+    Attributes:
+      hold_steps: Steps during which depth is the prior alone, so that view, light and albedo
+        settle first: this order fixes the sign of yaw.
+      ramp_steps: Steps over which the depth network is then released, 0 to 1.
+      rotation_steps: Steps over which rotations grow from ``rotation_start`` to their full size:
+        those of the renders, of the turned photographs, and between partners. 0 for full ones from
+        the first step.
+      rotation_start: Share of the full rotations at the first step.
+      late: Whether symmetry, upright, independence and the turned photographs wait for depth: their
+        weights are multiplied by its release. They judge a view that is there; from the first step
+        on they keep it from coming about (see docs/decomposer_training.md).
+      mirrored: Weight of the reconstruction from mirrored depth and albedo.
+      symmetry: Weight of the L1 between canonical albedo and depth (in units of half its range) and
+        their mirror images. Without it an asymmetric albedo takes over part of the yaw: the
+        confidence maps excuse it from the mirrored reconstruction.
+      confidence: Whether the photometric and the perceptual errors are divided by predicted scales,
+        see `facesem_jax.training.losses.confident_l1`; without, by 1.
+      gradient: Weight of the L1 of image gradients.
+      coarse: Weight of the L1 at a quarter of the resolution, which widens the basin of the pose.
+      perceptual: Weight of the perceptual term of the own and the mirrored reconstruction, see
+        `facesem_jax.training.perceptual_loss`.
+      smoothness: Weight of the first differences of depth's deviation from the prior, in units
+        of half the depth range per pixel.
+      mirror_consistency: Weight of view and light on mirrored images.
+      render_consistency: Weight of view and light on our own renders.
+      upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and
+        pitching every view back renders the same images; this settles that the mean face is
+        upright, so that the nose, not the brow, is nearest.
+      turn_consistency: Weight of view and light on turned and relit photographs.
+      independence: Weight of the squared correlation of yaw with the light's x direction over the
+        batch. A face lit from one side is easily taken for a turned one; in the data pose and light
+        have nothing to do with each other.
+      exchange: Weight of what partners share: each is rebuilt in its own view and light from the
+        other's canonical maps, and the maps themselves agree. With it, image k and image n/2 + k
+        of a batch of n must show one face in two views or lights
+        (`facesem_jax.training.turned_pairs`, `facesem_jax.training.coupled_pairs`). It is
+        multiplied by the release of depth: nothing is shared while depth is held.
+      render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
+      turn_angles: The same for the turned photographs.
+      window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
+        photometric terms; its floor is 0.1. The face fills the middle, hair and background the
+        sides. ``None`` weighs all pixels alike.
+    """
+
+    hold_steps: int = 600
+    ramp_steps: int = 600
+    rotation_steps: int = 0
+    rotation_start: float = 0.25
+    late: bool = False
+    mirrored: float = 1.0
+    symmetry: float = 2.0
+    confidence: bool = True
+    gradient: float = 2.0
+    coarse: float = 1.0
+    perceptual: float = 0.0
+    smoothness: float = 0.5
+    mirror_consistency: float = 0.5
+    render_consistency: float = 1.0
+    turn_consistency: float = 3.0
+    upright: float = 2.0
+    independence: float = 1.0
+    exchange: float = 0.0
+    render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
+    turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
+    window: tuple[float, float] | None = (22.0, 28.0)
+
+    def __post_init__(self):
+        """Refuses schedules that cannot be."""
+        if self.hold_steps < 0 or self.ramp_steps < 1:
+            raise FacesemError(
+                f"hold_steps {self.hold_steps} and ramp_steps {self.ramp_steps}: "
+                "use at least 0 and 1."
+            )
+        if self.rotation_steps < 0 or not 0 <= self.rotation_start <= 1:
+            raise FacesemError(
+                f"rotation_steps {self.rotation_steps} and rotation_start {self.rotation_start}: "
+                "use at least 0, and a share from 0 to 1."
+            )
+
+    def release(self, step: int | Array) -> Float[Array, ""]:
+        """Share of the depth network that is let through at a step: 0, then a ramp to 1."""
+        return jnp.clip((jnp.asarray(step, jnp.float32) - self.hold_steps) / self.ramp_steps, 0, 1)
+
+    def rotation(self, step: int | Array) -> Float[Array, ""]:
+        r"""Share of the full rotations at a step, the curriculum.
+
+        .. math:: \min(1, s_0 + (1 - s_0)\, t / T)
+
+        with :math:`s_0` = ``rotation_start`` and :math:`T` = ``rotation_steps``.
+        """
+        t = jnp.asarray(step, jnp.float32)
+        if not self.rotation_steps:
+            return jnp.ones_like(t)
+        start = self.rotation_start
+        return jnp.minimum(1.0, start + (1 - start) * t / self.rotation_steps)

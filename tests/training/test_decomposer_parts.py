@@ -1,0 +1,158 @@
+"""Parts of the decomposer's loss that can be left out, and their schedules."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from facesem_jax.errors import FacesemError
+from facesem_jax.generators.encoder import Encoder, EncoderConfig
+from facesem_jax.training.decomposer_loss import decomposer_loss, photometric_window
+from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
+from facesem_jax.training.known_views import turned_views
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+SIZE = 32
+KEY = jax.random.key(0)
+#: Nothing but the reconstruction.
+BARE = DecomposerLossConfig(
+    hold_steps=0,
+    ramp_steps=1,
+    mirrored=0.0,
+    symmetry=0.0,
+    mirror_consistency=0.0,
+    render_consistency=0.0,
+    turn_consistency=0.0,
+    upright=0.0,
+    independence=0.0,
+    smoothness=0.0,
+    gradient=0.0,
+    coarse=0.0,
+    confidence=False,
+    window=None,
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(random_module):
+    config = EncoderConfig(SIZE, (4, 4, 8, 8), 6, groups=2)
+    return random_module(lambda: Encoder(config, rngs=nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def images():
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    waves = np.stack([np.cos(np.pi * (i * x + j * y) + i) for i in range(3) for j in range(3)], -1)
+    faces = waves @ np.random.default_rng(0).normal(size=(4, 1, 9, 3)) / 4
+    return jnp.asarray(np.tanh(faces), jnp.float32)
+
+
+@functools.lru_cache
+def _compiled(config):
+    return jax.jit(
+        lambda decomposer, images, step, key, encoder: decomposer_loss(
+            decomposer, images, step, key, config, encoder
+        )
+    )
+
+
+def _loss(decomposer, images, config, encoder=None, key=KEY, step=9):
+    return _compiled(config)(decomposer, images, step, key, encoder)
+
+
+PERCEPTUAL = dataclasses.replace(BARE, perceptual=3.0)
+
+
+def test_the_bare_loss_is_the_reconstructions(tiny_decomposer, images):
+    total, terms = _loss(tiny_decomposer, images, BARE)
+    np.testing.assert_allclose(total, np.sqrt(2) * terms["l1"], rtol=1e-4)
+    for name in ("perceptual", "mirror", "render", "turned", "shared"):
+        assert terms[name] == 0, name
+    # No known views: nothing is left that a key could seed.
+    assert _loss(tiny_decomposer, images, BARE, key=jax.random.key(1))[0] == total
+
+
+def test_the_perceptual_term_is_added_with_its_weight(tiny_decomposer, images, encoder):
+    total, terms = _loss(tiny_decomposer, images, PERCEPTUAL, encoder)
+    # At scale 1 it is half the distance, which is 4 at most.
+    assert 0.01 < terms["perceptual"] < 2
+    expected = np.sqrt(2) * terms["l1"] + 3 * terms["perceptual"]
+    np.testing.assert_allclose(total, expected, rtol=1e-4)
+    with pytest.raises(FacesemError, match="needs an encoder"):
+        decomposer_loss(tiny_decomposer, images, 9, KEY, PERCEPTUAL)
+
+
+def test_without_confidence_its_maps_have_no_influence(tiny_decomposer, images, encoder):
+    other = nnx.clone(tiny_decomposer)
+    for head in (other.confidence_net.fine_out, other.confidence_net.coarse_out):
+        head.kernel[...] = 3 * head.kernel[...]
+    both = (tiny_decomposer, other)
+    found = [float(_loss(d, images, PERCEPTUAL, encoder)[0]) for d in both]
+    assert found[0] == found[1]
+    config = dataclasses.replace(PERCEPTUAL, confidence=True)
+    found = [float(_loss(d, images, config, encoder)[0]) for d in both]
+    assert abs(found[0] - found[1]) > 1e-3
+
+
+def test_without_weight_the_encoder_is_not_part_of_the_program(tiny_decomposer, images, encoder):
+    def program(config, encoder):
+        return str(
+            jax.make_jaxpr(lambda x: decomposer_loss(tiny_decomposer, x, 9, KEY, config, encoder))(
+                images
+            )
+        )
+
+    without = program(BARE, None)
+    assert program(BARE, encoder) == without
+    assert program(PERCEPTUAL, encoder) != without
+
+
+def test_a_better_picture_has_less_of_the_perceptual_term(tiny_decomposer, images, encoder):
+    drawn = jax.jit(lambda d, x: d.render(d(x))[0])(tiny_decomposer, images)
+    blank = _loss(tiny_decomposer, images, PERCEPTUAL, encoder)[1]
+    near = _loss(tiny_decomposer, jnp.clip(drawn, -1, 1), PERCEPTUAL, encoder)[1]
+    assert near["perceptual"] < blank["perceptual"] and near["l1"] < blank["l1"]
+
+
+def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
+    config = dataclasses.replace(
+        BARE, hold_steps=20, ramp_steps=10, exchange=2.0, symmetry=2.0, late=True
+    )
+    for step, extra in ((20, False), (25, True)):
+        total, terms = _loss(tiny_decomposer, images, config, step=step)
+        assert terms["symmetry"] > 0.01 and terms["shared"] > 0.01
+        rest = float(total) - np.sqrt(2) * float(terms["l1"])
+        assert rest > 0.05 if extra else abs(rest) < 1e-4
+
+
+def test_rotations_grow_to_their_full_size():
+    config = DecomposerLossConfig(rotation_steps=100, rotation_start=0.2)
+    found = [float(config.rotation(step)) for step in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(found, [0.2, 0.6, 1, 1], rtol=1e-6)
+    assert float(DecomposerLossConfig().rotation(0)) == 1
+    for wrong in ({"rotation_steps": -1}, {"rotation_start": 1.5}):
+        with pytest.raises(FacesemError, match="share from 0 to 1"):
+            DecomposerLossConfig(**wrong)
+
+
+def test_the_curriculum_scales_the_known_views(tiny_decomposer, images):
+    """At share 0 the known views are the own ones: turned photographs are the photographs."""
+    config = dataclasses.replace(BARE, turn_consistency=1.0, rotation_steps=50)
+    still = dataclasses.replace(config, rotation_start=0.0)
+    same = jnp.broadcast_to(images[:1], images.shape)  # Of one light, so that none is exchanged.
+    assert _loss(tiny_decomposer, same, still, step=0)[1]["turned"] < 1e-3
+    assert _loss(tiny_decomposer, same, still, step=50)[1]["turned"] > 0.01
+    view = tiny_decomposer.view(images)
+    small, large = (
+        turned_views(view, KEY, share * jnp.array([6.0, 15.0, 6.0]), tiny_decomposer.config) - view
+        for share in (0.1, 0.2)
+    )
+    np.testing.assert_allclose(2 * small, large, atol=1e-5)
+
+
+def test_without_a_window_all_pixels_weigh_alike():
+    np.testing.assert_array_equal(photometric_window(4, None), np.ones((4, 4)))
