@@ -136,7 +136,9 @@ def _phenotypes(data: MakeHumanData, kept, count: int, rng) -> Float[np.ndarray,
     age = {"child": np.maximum(-old, 0), "young": 1 - np.abs(old), "old": np.maximum(old, 0)}
     male = rng.uniform(0, 1, count)
     gender = {"male": male, "female": 1 - male}
-    origin = dict(zip(("african", "asian", "caucasian"), rng.dirichlet([0.6] * 3, count).T))
+    origin = dict(
+        zip(("african", "asian", "caucasian"), rng.dirichlet([0.6] * 3, count).T, strict=True)
+    )
 
     def graded(name):
         grade = np.clip(rng.normal(0, 0.5, count), -1, 1)

@@ -76,9 +76,7 @@ def train_unsupervised(
     shown = heads.images(slice(0, 12))
 
     def loss(decomposer, images, step):
-        return decomposer_loss(
-            decomposer, images, step, jax.random.fold_in(key, step), loss_config
-        )
+        return decomposer_loss(decomposer, images, step, jax.random.fold_in(key, step), loss_config)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)

@@ -136,7 +136,11 @@ def _draw_head(model, head, vertices, normals, scene: HeadScene, config: Decompo
     attributes = jnp.concatenate([model.template, normals, jnp.stack(model.regions, -1)], axis=-1)
     corners = attributes[model.faces[jnp.maximum(fragments.face_index, 0)]]
     seen = jnp.einsum("hwi,hwic->hwc", fragments.barycentric, corners, precision=_HIGHEST)
-    position, normal, regions = seen[..., :3], seen[..., 3:6], Regions(*jnp.moveaxis(seen, -1, 0)[6:])
+    position, normal, regions = (
+        seen[..., :3],
+        seen[..., 3:6],
+        Regions(*jnp.moveaxis(seen, -1, 0)[6:]),
+    )
     length = jnp.sqrt(jnp.sum(jnp.square(normal), -1, keepdims=True))
     normal = normal / jnp.maximum(length, 1e-12)
 
