@@ -35,9 +35,7 @@ def test_side_is_the_deviation_of_the_logarithms():
     rng = np.random.default_rng(0)
     depth, truth = rng.uniform(0.9, 1.1, (2, 3, _SIZE, _SIZE))
     mask = rng.uniform(size=(3, _SIZE, _SIZE)) < 0.4
-    found = scale_invariant_depth_error(
-        depth.astype(np.float32), truth.astype(np.float32), mask
-    )
+    found = scale_invariant_depth_error(depth.astype(np.float32), truth.astype(np.float32), mask)
     for one, d, t, m in zip(np.asarray(found), depth, truth, mask, strict=True):
         difference = (np.log(d) - np.log(t))[m]
         paper = np.sqrt(np.mean(difference**2) - np.mean(difference) ** 2)
