@@ -23,7 +23,7 @@ def _vertices():
     x, y = np.meshgrid(np.linspace(-0.8, 0.8, _SIDE), np.linspace(5.0, 8.4, _SIDE))
     face = np.stack([x, y, 1.5 - x**2], -1).reshape(-1, 3)
     square = np.array([[0, 0, 0], [0.1, 0, 0], [0.1, 0.1, 0], [0, 0.1, 0]])
-    return np.concatenate([face, square + [0.3, 7.2, 1.2], square + [0, 6.6, 1.3]])
+    return np.concatenate([face, np.add(square, [0.3, 7.2, 1.2]), np.add(square, [0, 6.6, 1.3])])
 
 
 def _write_target(path, rows):
