@@ -66,7 +66,8 @@ def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None
     if count < 1:
         raise FacesemError(f"A set of {count} heads was asked for; use at least 1.")
     model = load_heads() if model is None else model
-    sample = jax.jit(lambda key: sample_heads(model, key, _CHUNK))
+    size = min(_CHUNK, count)
+    sample = jax.jit(lambda key: sample_heads(model, key, size))
     pieces = []
     chunks = -(-count // _CHUNK)
     for chunk in track(range(chunks), "drawing heads", chunks):
