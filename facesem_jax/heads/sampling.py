@@ -118,18 +118,22 @@ def _sample_head(model: HeadModel, key, config: HeadSampling) -> HeadParameters:
 
 def _sample_actions(names: tuple[str, ...], key) -> Float[Array, "a"]:
     """A few actions at a time; left and right nearly together."""
-    stems = [name.removesuffix("Left").removesuffix("Right") for name in names]
-    # jawLeft and the like have no counterpart: both ends of one movement are not pairs.
-    paired = [s if stems.count(s) == 2 and s not in ("jaw", "mouth") else n
-              for s, n in zip(stems, names, strict=True)]  # fmt: skip
-    groups = sorted(set(paired))
-    group = np.array([groups.index(p) for p in paired])
+    movements = [_movement(name) for name in names]
+    distinct = sorted(set(movements))
+    index = np.array([distinct.index(m) for m in movements])
     strongest = np.array([_RESTRAINED.get(n, 0.9) for n in names])
     active, strength, uneven = jax.random.split(key, 3)
-    on = jax.random.bernoulli(active, 3.0 / len(groups), (len(groups),))
-    amount = on * jax.random.uniform(strength, (len(groups),))
+    on = jax.random.bernoulli(active, 3.0 / len(distinct), (len(distinct),))
+    amount = on * jax.random.uniform(strength, (len(distinct),))
     sides = jax.random.uniform(uneven, (len(names),), minval=0.8, maxval=1.0)
-    return amount[group] * sides * strongest
+    return amount[index] * sides * strongest
+
+
+def _movement(name: str) -> str:
+    """What the two sides of one movement share: its name without the side."""
+    stem = name.removesuffix("Left").removesuffix("Right")
+    # jawLeft and jawRight are two movements of one part, not one movement of two.
+    return name if stem in ("jaw", "mouth") else stem
 
 
 def _mixed(key, colours: np.ndarray, jitter: float = 0.04) -> Float[Array, "3"]:
