@@ -136,14 +136,14 @@ def synthetic_faces_table(metrics: Mapping) -> str:
     depth, published = metrics["depth"], metrics["published"]
     rows = []
     for name, words in SYNTHETIC_NAMES.items():
-        row, paper = depth.get(name, {}), published[name]
+        row, paper = depth.get(name, {}), published.get(name, {})
         steps = metrics["steps_taken"].get(name)
         cells = [
             "" if steps is None else f"{steps:,}",
             _deviating(row, "side_x100"),
             _deviating(row, "mad_degrees"),
-            _number(paper["side_x100"]),
-            _number(paper["mad_degrees"], 4),
+            _number(paper.get("side_x100")),
+            _number(paper.get("mad_degrees"), 4),
         ]
         rows.append([words, *cells])
     goal = [metrics["margin"][name] for name in ("side", "mad")]

@@ -27,6 +27,7 @@ from experiments.synthetic_measures import (
     PUBLISHED,
     DepthErrors,
     average_estimate,
+    canonical_estimates,
     constant_estimate,
     depth_errors,
     margin,
@@ -36,7 +37,7 @@ from experiments.synthetic_measures import (
     unsupervised_estimate,
 )
 from experiments.synthetic_report import NAMES, SyntheticResults, render_report
-from experiments.synthetic_sets import HeadSet, stored_set
+from experiments.synthetic_sets import HeadSet, frontal_depth, stored_set
 from experiments.synthetic_training import (
     TrainingConfig,
     latest_supervised,
@@ -113,9 +114,13 @@ class Options:
 def head_sets(options: Options, track: Track) -> tuple[HeadSet, HeadSet]:
     """The heads to train on and those to measure on, drawn where they are not there yet."""
     training = stored_set(options.runs / "training.npz", 2 * options.seed, options.heads, track)
-    # An odd seed, which no set to train on has.
-    test = stored_set(options.runs / "test.npz", 2 * options.seed + 1, options.test_heads, track)
+    test = stored_set(options.runs / "test.npz", _test_seed(options), options.test_heads, track)
     return training, test
+
+
+def _test_seed(options: Options) -> int:
+    """An odd seed, which no set to train on has."""
+    return 2 * options.seed + 1
 
 
 def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[SyntheticResults, dict]:
@@ -149,6 +154,9 @@ def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[Synthet
     except FacesemError:
         # The others stand without it; the table shows a dash.
         pass
+    with progress_track() as track:
+        frontal = frontal_depth(_test_seed(options), len(test), track)
+    estimates |= canonical_estimates(test, *frontal, config)
     watch.lap("estimates")
     errors = {name: depth_errors(e, test, config) for name, e in estimates.items()}
     rows = {name: table_row(e) for name, e in errors.items()}

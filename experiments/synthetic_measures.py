@@ -113,6 +113,43 @@ def unsupervised_estimate(
     return Estimate(depth, mask), view, light
 
 
+def canonical_estimates(
+    heads: HeadSet,
+    depth: Float[np.ndarray, "n h w"],
+    mask: Bool[np.ndarray, "n h w"],
+    config: DecomposerConfig,
+) -> dict[str, Estimate]:
+    """What a canonical depth map can reach at best: true ones, moved into the true view.
+
+    Args:
+      heads: The set.
+      depth: True canonical depth of the same heads.
+      mask: Where there is a head in it.
+      config: Of the decomposer.
+
+    Returns:
+      "individual", each head's own map: what remains is what no map of one depth per canonical
+      pixel can show. "shared", the mean of the maps for all: what view alone gives.
+    """
+    seen = mask.sum(axis=0)
+    mean = np.sum(depth * mask, axis=0) / np.maximum(seen, 1)
+    mean = np.where(seen > 0, mean, config.border)
+    maps = {
+        "individual": np.where(mask, depth, config.border),
+        "shared": np.broadcast_to(mean, depth.shape),
+    }
+    warp = jax.jit(lambda depth, view: canonical_warp(depth, view, config, "rasterizer"))
+    estimates = {}
+    for name, canonical in maps.items():
+        pieces = []
+        for start in range(0, len(heads), _BATCH):
+            rows = slice(start, start + _BATCH)
+            moved = warp(canonical[rows].astype(np.float32), heads.view[rows])
+            pieces.append((np.asarray(moved.depth), np.asarray(moved.mask)))
+        estimates[name] = Estimate(*(np.concatenate(p) for p in zip(*pieces, strict=True)))
+    return estimates
+
+
 def depth_errors(estimate: Estimate, heads: HeadSet, config: DecomposerConfig) -> DepthErrors:
     """SIDE and MAD of every head over the pixels that truth and estimate show, both eroded."""
     camera = intrinsics(config.image_size, config.fov_degrees)

@@ -20,6 +20,8 @@ NAMES = {
     "constant": "constant depth",
     "average": "average true depth",
     "unsupervised": "decomposer, without labels",
+    "shared": "mean canonical depth in the true view",
+    "individual": "true canonical depth in the true view",
 }
 _ROWS = {"truth": "truth", "unsupervised": "decomposer", "supervised": "supervised"}
 _QUANTITIES = {
@@ -106,7 +108,7 @@ def _depth(metrics: dict) -> str:
     taken = metrics["steps_taken"]
     rows = []
     for name, words in NAMES.items():
-        row, published = metrics["depth"].get(name, {}), metrics["published"][name]
+        row, published = metrics["depth"].get(name, {}), metrics["published"].get(name, {})
         rows.append(
             (
                 words,
@@ -114,8 +116,8 @@ def _depth(metrics: dict) -> str:
                 _with_deviation(row, "side_x100"),
                 _with_deviation(row, "mad_degrees"),
                 html.percent(row.get("covered")),
-                html.number(published["side_x100"]),
-                html.number(published["mad_degrees"], 4),
+                html.number(published.get("side_x100")),
+                html.number(published.get("mad_degrees"), 4),
             )
         )
     head = (
@@ -132,7 +134,8 @@ def _depth(metrics: dict) -> str:
         "mean angle between normals, both in the picture’s view over the head’s pixels less a "
         "border of one; mean ± standard deviation over the heads. The last two columns are Table "
         "2 of Unsup3D (arXiv 1911.11130) on the Basel Face Model: other heads, so that only "
-        "ratios within a column compare.</p>"
+        "ratios within a column compare. The two last rows show what a canonical depth map can "
+        "reach: what a head seen from the front hides or turns aside is not in such a map.</p>"
     )
     return words + html.table(head, rows, "right headline")
 

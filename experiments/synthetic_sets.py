@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -11,7 +11,14 @@ from jaxtyping import Array, Bool, Float, UInt8
 from experiments.localized_stages import Track
 from facesem_jax.array_files import read_arrays
 from facesem_jax.errors import FacesemError
-from facesem_jax.heads import HeadModel, draw_heads, load_heads, sample_heads
+from facesem_jax.heads import (
+    HeadModel,
+    HeadParameters,
+    HeadScene,
+    draw_heads,
+    load_heads,
+    sample_heads,
+)
 
 #: Heads per call of the renderer.
 _CHUNK = 50
@@ -66,12 +73,8 @@ def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None
     if count < 1:
         raise FacesemError(f"A set of {count} heads was asked for; use at least 1.")
     model = load_heads() if model is None else model
-    size = min(_CHUNK, count)
-    sample = jax.jit(lambda key: sample_heads(model, key, size))
     pieces = []
-    chunks = -(-count // _CHUNK)
-    for chunk in track(range(chunks), "drawing heads", chunks):
-        heads = sample(jax.random.fold_in(jax.random.key(seed), chunk))
+    for heads in _sampled(model, seed, count, track):
         drawn = jax.tree.map(np.asarray, draw_heads(model, heads))
         coded = np.clip((drawn.depth - _NEAR) / (_FAR - _NEAR), 0, 1) * 65535
         pieces.append(
@@ -84,6 +87,37 @@ def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None
             )
         )
     return HeadSet(*(np.concatenate(piece)[:count] for piece in zip(*pieces, strict=True)))
+
+
+def frontal_depth(
+    seed: int, count: int, track: Track, model: HeadModel | None = None
+) -> tuple[Float[np.ndarray, "n h w"], Bool[np.ndarray, "n h w"]]:
+    """True canonical depth of the heads of `draw_set`: that of the same heads, seen from the front.
+
+    Args:
+      seed: As there.
+      count: As there.
+      track: As there.
+      model: As there.
+
+    Returns:
+      Depth in scene units, and where there is a head.
+    """
+    model = load_heads() if model is None else model
+    scene, pieces = HeadScene(samples=1), []
+    for heads in _sampled(model, seed, count, track):
+        drawn = draw_heads(model, heads._replace(view=0 * heads.view), scene)
+        pieces.append((np.asarray(drawn.depth), np.asarray(drawn.mask)))
+    depth, mask = (np.concatenate(piece)[:count] for piece in zip(*pieces, strict=True))
+    return depth, mask
+
+
+def _sampled(model: HeadModel, seed: int, count: int, track: Track) -> Iterator[HeadParameters]:
+    """A set's parameters, call by call of the renderer."""
+    size, chunks = min(_CHUNK, count), -(-count // _CHUNK)
+    sample = jax.jit(lambda key: sample_heads(model, key, size))
+    for chunk in track(range(chunks), "drawing heads", chunks):
+        yield sample(jax.random.fold_in(jax.random.key(seed), chunk))
 
 
 def stored_set(path: pathlib.Path, seed: int, count: int, track: Track) -> HeadSet:

@@ -13,6 +13,7 @@ from experiments.synthetic_measures import (
     PUBLISHED,
     Estimate,
     average_estimate,
+    canonical_estimates,
     constant_estimate,
     depth_errors,
     margin,
@@ -20,7 +21,12 @@ from experiments.synthetic_measures import (
     table_row,
     unsupervised_estimate,
 )
-from experiments.synthetic_sets import draw_set, shuffled_batches, stored_set
+from experiments.synthetic_sets import (
+    draw_set,
+    frontal_depth,
+    shuffled_batches,
+    stored_set,
+)
 from experiments.synthetic_training import (
     TrainingConfig,
     latest_supervised,
@@ -155,6 +161,18 @@ def test_canonical_depth_is_moved_into_the_view(sets):
     np.testing.assert_allclose(flat.depth[shown], 1, atol=1e-4)
 
 
+def test_true_canonical_depth_is_nearly_the_truth_in_the_true_view(sets):
+    test = sets[1]
+    estimates = canonical_estimates(test, *frontal_depth(1, 5, silent), _CONFIG)
+    errors = {name: depth_errors(e, test, _CONFIG) for name, e in estimates.items()}
+    flat = depth_errors(constant_estimate(test, _CONFIG), test, _CONFIG)
+    # Not 0: what the frontal head hides is not in its map.
+    assert np.all((errors["individual"].side > 0) & (errors["individual"].side < 0.5 * flat.side))
+    assert np.all((errors["individual"].mad > 0.5) & (errors["individual"].mad < 10))
+    assert errors["individual"].side.mean() < errors["shared"].side.mean() < flat.side.mean()
+    assert errors["individual"].mad.mean() < errors["shared"].mad.mean() < flat.mad.mean()
+
+
 def test_pose_and_light_are_measured_up_to_an_affine_map(sets):
     test = sets[0]
     errors = pose_and_light_errors(-2 * test.view + 0.1, 0.5 * test.light, test)
@@ -208,7 +226,9 @@ def test_evaluation_writes_a_page_from_what_was_trained(directory, sets, tmp_pat
     main(options)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["steps_taken"] == {"unsupervised": 900}
-    assert set(metrics["depth"]) == {"unsupervised", "constant", "average"}
+    assert set(metrics["depth"]) == {
+        *("unsupervised", "constant", "average", "shared", "individual"),
+    }
     flat = depth_errors(constant_estimate(sets[1], _CONFIG), sets[1], _CONFIG)
     assert metrics["depth"]["constant"] == pytest.approx(table_row(flat))
     page = (tmp_path / "out" / "report.html").read_text()
