@@ -46,6 +46,7 @@ from experiments.synthetic_training import (
 )
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax.command_line import run_command
+from facesem_jax.decomposer import DecomposerConfig
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig
 
@@ -68,6 +69,8 @@ class Options:
       supervised_steps: Steps of the supervised training.
       batch_size: Heads per step.
       learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine).
+      prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`; the default is the
+        bundled decomposer's, made for faces that fill the frame. Every stage needs the same.
       seed: Seeds heads, weights and orders.
       output: Directory for the results; earlier results there are replaced.
       quick: A run of under 3 minutes that shows that everything works; its numbers mean nothing.
@@ -82,6 +85,7 @@ class Options:
     supervised_steps: int = 6000
     batch_size: int = 16
     learning_rate: float = 4e-4
+    prior: tuple[float, float, float, float] = (0.6, -1.3, 22.0, 28.0)
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/synthetic_faces")
     quick: bool = False
@@ -103,6 +107,11 @@ class Options:
         # A directory of its own: a quick run must not stand in the way of a real one.
         loss = dataclasses.replace(self.loss, hold_steps=20, ramp_steps=20)
         return dataclasses.replace(reduced, runs=self.runs / "quick", loss=loss)
+
+    @property
+    def sizes(self) -> DecomposerConfig:
+        """The decomposer's configuration."""
+        return DecomposerConfig.compact(depth_prior=self.prior)
 
     def training(self, name: str, steps: int) -> TrainingConfig:
         """The configuration of one of the trainings."""
@@ -138,7 +147,7 @@ def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[Synthet
       FacesemError: If there is no checkpoint of the unlabelled training.
     """
     watch = run_record.Stopwatch()
-    decomposer, steps = snapshot_decomposer(options.runs / "unsupervised")
+    decomposer, steps = snapshot_decomposer(options.runs / "unsupervised", options.sizes)
     config = decomposer.config
     release = float(options.loss.release(steps))
     found, view, light = unsupervised_estimate(test, decomposer, release)
@@ -195,7 +204,7 @@ def main(options: Options) -> None:
         training, test = head_sets(options, track)
     if options.stage in ("all", "train"):
         config = options.training("unsupervised", options.steps)
-        train_unsupervised(config, training, options.loss)
+        train_unsupervised(config, training, options.loss, options.sizes)
     if options.stage in ("all", "supervised"):
         train_supervised(options.training("supervised", options.supervised_steps), training)
     if options.stage not in ("all", "evaluate"):

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from experiments.decomposition import decompose_faces, faces_sheet
-from experiments.pretrain_decomposer import init_training, trained_decomposer
+from experiments.pretrain_decomposer import init_training
 from experiments.synthetic_sets import HeadSet, shuffled_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
@@ -55,7 +55,10 @@ class TrainingConfig:
 
 
 def train_unsupervised(
-    config: TrainingConfig, heads: HeadSet, loss_config: DecomposerLossConfig
+    config: TrainingConfig,
+    heads: HeadSet,
+    loss_config: DecomposerLossConfig,
+    sizes: DecomposerConfig | None = None,
 ) -> Decomposer:
     """Trains a decomposer on the pictures alone, as `experiments.pretrain_decomposer` does.
 
@@ -63,6 +66,7 @@ def train_unsupervised(
       config: How.
       heads: Only their pictures are used.
       loss_config: Weights and schedule.
+      sizes: Of the decomposer; the compact one if ``None``.
 
     Returns:
       The decomposer with averaged weights.
@@ -70,7 +74,7 @@ def train_unsupervised(
     Raises:
       FacesemError: If the training diverges, or a checkpoint does not fit.
     """
-    graph, state, optimizer = init_training(config.seed, config.learning_rate, config.steps)
+    graph, state, optimizer = init_training(config.seed, config.learning_rate, config.steps, sizes)
     rows = shuffled_batches(len(heads), config.batch_size, config.seed)
     key = jax.random.key(config.seed + 1)
     shown = heads.images(slice(0, 12))
@@ -157,15 +161,6 @@ def train_supervised(config: TrainingConfig, heads: HeadSet) -> EncoderDecoder:
 
     state = run_training(config.loop, state, make_step(graph, loss, optimizer), batch)
     return modules_of(graph, state, averaged=True)
-
-
-def latest_unsupervised(directory: pathlib.Path) -> tuple[Decomposer, int]:
-    """The averaged decomposer of a run's last checkpoint, and its steps.
-
-    Raises:
-      FacesemError: If there is none.
-    """
-    return trained_decomposer(directory)
 
 
 def latest_supervised(directory: pathlib.Path) -> tuple[EncoderDecoder, int]:

@@ -219,7 +219,7 @@ def test_supervised_training_learns_and_resumes(tmp_path, sets):
 
 def test_evaluation_writes_a_page_from_what_was_trained(directory, sets, tmp_path, monkeypatch):
     decomposer = Decomposer(_CONFIG, rngs=nnx.Rngs(0))
-    monkeypatch.setattr(synthetic_faces, "snapshot_decomposer", lambda path: (decomposer, 900))
+    monkeypatch.setattr(synthetic_faces, "snapshot_decomposer", lambda *given: (decomposer, 900))
     options = Options(
         runs=directory, heads=16, test_heads=5, stage="evaluate", output=tmp_path / "out"
     )
@@ -254,3 +254,10 @@ def test_a_quick_run_has_a_directory_of_its_own(tmp_path):
     assert quick.runs == tmp_path / "quick" and quick.steps == 60 and quick.heads == 400
     assert float(quick.loss.release(40)) == 1
     assert Options(runs=tmp_path).checked().runs == tmp_path
+
+
+def test_the_prior_is_the_bundled_decomposers_unless_given():
+    assert Options().sizes == _CONFIG
+    flatter = Options(prior=(0.6, -1.3, 24.0, 45.0)).sizes
+    assert flatter.depth_prior == (0.6, -1.3, 24.0, 45.0)
+    assert dataclasses.replace(flatter, depth_prior=_CONFIG.depth_prior) == _CONFIG
