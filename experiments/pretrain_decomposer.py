@@ -76,22 +76,30 @@ class Options:
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
 
-def init_training(seed: int, learning_rate: float, steps: int):
-    """Graph definition, initial state and optimiser of a training."""
-    decomposer = Decomposer(DecomposerConfig.compact(), rngs=nnx.Rngs(seed))
+def init_training(
+    seed: int, learning_rate: float, steps: int, config: DecomposerConfig | None = None
+):
+    """Graph definition, initial state and optimiser of a training, compact unless configured."""
+    decomposer = Decomposer(config or DecomposerConfig.compact(), rngs=nnx.Rngs(seed))
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0), optax.adam(cosine_tail(learning_rate, steps))
     )
     return *init_state(decomposer, optimizer), optimizer
 
 
-def trained_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
+def trained_decomposer(
+    directory: pathlib.Path, config: DecomposerConfig | None = None
+) -> tuple[Decomposer, int]:
     """The averaged decomposer of a run's last checkpoint, and its number of steps.
+
+    Args:
+      directory: The run's directory.
+      config: That it was trained with; the compact one if ``None``.
 
     Raises:
       FacesemError: If there is no checkpoint, or one of another configuration.
     """
-    graph, template, _ = init_training(0, 1e-4, 1)
+    graph, template, _ = init_training(0, 1e-4, 1, config)
     state = restore_latest(directory, template, extra=True)
     if state is None:
         raise FacesemError(f"{directory} holds no checkpoint of a decomposer's training.")

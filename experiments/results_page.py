@@ -3,6 +3,7 @@
     python -m experiments.environment && python -m experiments.relations
     python -m experiments.compare && python -m experiments.augment
     python -m experiments.generator_quality
+    python -m experiments.synthetic_faces
     python -m experiments.results_page --runs outputs --page docs/results.md
 
 Each table stands between two comments, ``<!-- NAME begin -->`` and ``<!-- NAME end -->``, NAME
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 from experiments.compare_results import COLUMNS, Column
 from experiments.output_files import write_files
+from experiments.synthetic_report import NAMES as SYNTHETIC_NAMES
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 
@@ -165,12 +167,47 @@ def _share(column: Column) -> bool:
     return column.unit == "percent"
 
 
+def synthetic_faces_table(metrics: Mapping) -> str:
+    """Depth errors per method beside the paper's, the goal's ratio; then view and light."""
+    depth, published = metrics["depth"], metrics["published"]
+    rows = []
+    for name, words in SYNTHETIC_NAMES.items():
+        row, paper = depth.get(name, {}), published.get(name, {})
+        steps = metrics["steps_taken"].get(name)
+        cells = [
+            "" if steps is None else f"{steps:,}",
+            _deviating(row, "side_x100"),
+            _deviating(row, "mad_degrees"),
+            _number(paper.get("side_x100")),
+            _number(paper.get("mad_degrees"), 4),
+        ]
+        rows.append([words, *cells])
+    goal = [metrics["margin"][name] for name in ("side", "mad")]
+    shares = [_number(g["ratio"]) for g in goal] + [_number(g["published"]) for g in goal]
+    rows.append(["decomposer over average", "", *shares])
+    head = ["", "steps", "SIDE × 100", "MAD, °", "SIDE × 100, BFM", "MAD, °, BFM"]
+    fits = [
+        [
+            name.replace("_", " "),
+            *(_number(fit.get(key)) for key in ("error", "chance", "correlation", "slope")),
+        ]
+        for name, fit in metrics["pose_and_light"].items()
+    ]
+    second = markdown_table(["", "error", "by chance", "correlation", "slope"], fits)
+    return f"{markdown_table(head, rows)}\n\n{second}"
+
+
+def _deviating(row: Mapping, key: str) -> str:
+    return f"{_number(row[key])} ± {_number(row[f'{key}_sd'])}" if key in row else "–"
+
+
 TABLES: dict[str, Callable[[Mapping], str]] = {
     "environment": environment_table,
     "relations": relations_table,
     "compare": compare_table,
     "augment": augment_table,
     "quality": lambda metrics: f"{quality_table(metrics)}\n\n{linear_table(metrics)}",
+    "synthetic_faces": synthetic_faces_table,
 }
 
 

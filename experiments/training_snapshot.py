@@ -5,17 +5,20 @@ import shutil
 import tempfile
 
 from experiments.pretrain_decomposer import trained_decomposer
-from facesem_jax.decomposer import Decomposer
+from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.errors import FacesemError
 
 
-def snapshot_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
+def snapshot_decomposer(
+    directory: pathlib.Path, config: DecomposerConfig | None = None
+) -> tuple[Decomposer, int]:
     """The averaged decomposer of the last checkpoint of `experiments.pretrain_decomposer`.
 
     The checkpoint is copied first: the run's own checkpoint manager may be writing beside it.
 
     Args:
       directory: The run's directory.
+      config: As for `trained_decomposer`.
 
     Returns:
       The decomposer, and the number of steps it has been trained for.
@@ -25,7 +28,7 @@ def snapshot_decomposer(directory: pathlib.Path) -> tuple[Decomposer, int]:
     """
     with tempfile.TemporaryDirectory() as copy:
         _copy_latest(directory, pathlib.Path(copy))
-        return trained_decomposer(pathlib.Path(copy))
+        return trained_decomposer(pathlib.Path(copy), config)
 
 
 def _copy_latest(directory: pathlib.Path, target: pathlib.Path) -> None:

@@ -109,6 +109,7 @@ _PIP_WORDS = {
     "torch",
     "torch==2.13.0",
     "gan-face-generate==1.1.1",
+    "anny==0.6.2",
     # docs/photos.md: archives of sources, which hold photographs.
     "--no-binary",
     "thumbor,mahotas,gramps",

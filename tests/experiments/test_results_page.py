@@ -56,6 +56,23 @@ METRICS = {
             "z": {"decomposer light_x": {"mean": None}},
         },
     },
+    "synthetic_faces": {
+        "steps_taken": {"unsupervised": 2600},
+        "depth": {
+            name: {"side_x100": side, "side_x100_sd": 0.25, "mad_degrees": 19.456}
+            | {"mad_degrees_sd": 2.24}
+            for name, side in (("unsupervised", 0.75), ("constant", 1.91), ("average", 0.993))
+        },
+        "published": {
+            name: {"side_x100": 0.793, "mad_degrees": 16.51}
+            for name in ("unsupervised", "supervised", "constant", "average")
+        },
+        "margin": {k: {"ratio": 0.755, "published": 0.398} for k in ("side", "mad")},
+        "pose_and_light": {
+            "yaw": {"error": 8.75, "chance": 16.1, "correlation": 0.81, "slope": 1.5},
+            "light_direction": {"error": 15.2, "chance": 26.5},
+        },
+    },
 }
 
 
@@ -103,6 +120,15 @@ def test_a_generator_has_its_floors_and_its_latents():
         assert f"| {row} |" in table
     assert "| kernel distance × 1000 | 12.3 | −0.1 |" in table
     assert "| decomposer light x | 0.93 | – |" in table
+
+
+def test_what_was_not_trained_is_a_dash():
+    table = TABLES["synthetic_faces"](METRICS["synthetic_faces"])
+    shown = "| decomposer, without labels | 2,600 | 0.75 ± 0.25 | 19.5 ± 2.24 | 0.793 | 16.51 |"
+    assert shown in table
+    assert "| supervised with true depth |  | – | – | 0.793 | 16.51 |" in table
+    assert "| decomposer over average |  | 0.755 | 0.755 | 0.398 | 0.398 |" in table
+    assert "| light direction | 15.2 | 26.5 | – | – |" in table
 
 
 @pytest.mark.parametrize("page", ["", "<!-- a end --><!-- a begin -->", "<!-- a begin -->" * 2])
