@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.ablation_faces import EDITS, HeldOut
-from experiments.agreement import agreement, linear_predictability
+from experiments.agreement import agreement
 from experiments.face_measures import depth_curvature, in_central_third, nearest_points
 from experiments.run_record import finite
 from facesem_jax.checks import check_shape
 from facesem_jax.decomposer import Decomposer
+from facesem_jax.metrics import linear_predictability
 from facesem_jax.training.decomposer_loss import photometric_window
 from facesem_jax.training.losses import masked_mean
 
@@ -117,7 +118,7 @@ def measure(decomposer: Decomposer, faces: HeldOut) -> dict[str, float | None]:
         result["yaw_slope"] = finite(follows["yaw"].slope)
         result["yaw_r2"] = finite(follows["yaw"].correlation ** 2)
     linear = linear_predictability(faces.latents, {"yaw": found["angles"][:, 1]})
-    result["yaw_linear_r2"] = finite(linear["yaw"])
+    result["yaw_linear_r2"] = finite(linear["yaw"].mean)
     size = faces.images.shape[1]
     window = np.asarray(photometric_window(size, _WINDOW), np.float64)
     for name, pictures in zip(EDITS, faces.edited, strict=True):

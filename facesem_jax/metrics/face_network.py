@@ -92,6 +92,13 @@ def embed_faces(network: FaceNetwork, images: Float[Array, "n h w 3"]) -> Float[
     Source:
       King, "High quality face recognition with deep metric learning" (dlib, 2017); He et al.,
       arXiv 1512.03385.
+
+    Example:
+      >>> shapes = layer_shapes()
+      >>> layers = [Layer(jnp.zeros((s, s, i, o)), jnp.zeros(o)) for s, i, o in shapes]
+      >>> network = face_network(layers, jnp.zeros((256, 128)))
+      >>> jax.eval_shape(embed_faces, network, jnp.zeros((2, 64, 64, 3))).shape
+      (2, 128)
     """
     check_images("images", images)
     n = images.shape[0]

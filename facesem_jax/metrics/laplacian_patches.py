@@ -37,6 +37,10 @@ def laplacian_pyramid(
 
     Source:
       Burt and Adelson (1983); Karras et al., arXiv 1710.10196, section 5 and its code.
+
+    Example:
+      >>> [level.shape for level in laplacian_pyramid(np.ones((1, 64, 64, 3)))]
+      [(1, 64, 64, 3), (1, 32, 32, 3), (1, 16, 16, 3)]
     """
     check_shape("images", images, (None, None, None, None))
     size = images.shape[1]
@@ -174,6 +178,12 @@ def patch_distances(
 
     Source:
       Karras et al., arXiv 1710.10196, section 5.
+
+    Example:
+      >>> a, b = np.random.default_rng(0).normal(size=(2, 8, 32, 32, 3))
+      >>> found = dict(patch_distances([a, b, b[::-1]], [(0, 1), (1, 2)], each=16))
+      >>> list(found), len(found[32])  # Levels, and a distance per pair.
+      ([32, 16], 2)
     """
     for k, one in enumerate(sets):
         check_shape(f"sets[{k}]", one, np.shape(sets[0]))

@@ -29,7 +29,12 @@ class PathLength(NamedTuple):
 def lerp(
     a: Float[Array, "n d"], b: Float[Array, "n d"], t: Float[Array, " n"]
 ) -> Float[Array, "n d"]:
-    """Points on straight lines, ``a + t (b - a)``: the paths through w."""
+    """Points on straight lines, ``a + t (b - a)``: the paths through w.
+
+    Example:
+      >>> lerp(jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.array([0.25])).tolist()
+      [[0.25, 0.25]]
+    """
     return a + t[:, None] * (b - a)
 
 
@@ -51,6 +56,11 @@ def slerp(
 
     Source:
       StyleGAN's code, ``metrics/perceptual_path_length.py``.
+
+    Example:
+      >>> a, b = jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 3.0]])
+      >>> bool(jnp.allclose(slerp(a, b, jnp.array([0.5])), 2**-0.5))
+      True
     """
     a = a / jnp.linalg.norm(a, axis=-1, keepdims=True)
     b = b / jnp.linalg.norm(b, axis=-1, keepdims=True)
@@ -90,6 +100,11 @@ def path_length(
 
     Source:
       Karras et al., arXiv 1812.04948, section 4.1 (with LPIPS, which is a squared distance).
+
+    Example:
+      >>> near = np.zeros((10, 2))
+      >>> round(path_length(near, near + [0.3e-4, 0.4e-4], 1e-4).length.mean, 6)
+      0.25
     """
     near, far = np.asarray(near, np.float64), np.asarray(far, np.float64)
     check_shape("near", near, (None, None))
