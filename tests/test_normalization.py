@@ -9,6 +9,8 @@ from facesem_jax.normalization import GroupNorm, group_normalise
 
 CASES = [((2, 5, 4, 6), 3), ((3, 4, 4, 4), 4), ((1, 3, 7, 8), 1)]
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _plain(x, groups, epsilon):
     """As written in the paper, equations 2 to 5."""

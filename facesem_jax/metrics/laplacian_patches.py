@@ -39,8 +39,9 @@ def laplacian_pyramid(
       Burt and Adelson (1983); Karras et al., arXiv 1710.10196, section 5 and its code.
 
     Example:
-      >>> [level.shape for level in laplacian_pyramid(np.ones((1, 64, 64, 3)))]
-      [(1, 64, 64, 3), (1, 32, 32, 3), (1, 16, 16, 3)]
+      >>> levels = laplacian_pyramid(np.ones((1, 64, 64, 3)))
+      >>> len(levels), levels[-1].shape
+      (3, (1, 16, 16, 3))
     """
     check_shape("images", images, (None, None, None, None))
     size = images.shape[1]

@@ -26,6 +26,8 @@ SMALL = DecomposerConfig.compact(
     norm_groups=2,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def decomposition(golden, golden_model):

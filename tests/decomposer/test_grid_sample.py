@@ -8,6 +8,8 @@ from scipy import ndimage
 from facesem_jax.decomposer.grid_sample import bilinear_sample, grid_sample
 from facesem_jax.errors import FacesemError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_matches_the_reference(golden, align_corners):

@@ -14,6 +14,8 @@ from facesem_jax.errors import FacesemError
 
 CONFIG = DecomposerConfig.compact(image_size=32)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_a_framed_point_is_where_the_crop_draws_it():
     """A ramp keeps its value: the crop of the row number says where a row went."""

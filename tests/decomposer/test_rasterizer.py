@@ -11,6 +11,8 @@ import pytest
 from facesem_jax.decomposer.rasterizer import grid_faces, rasterize, render_depth
 from facesem_jax.errors import FacesemError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def brute_force(vertices, faces, height, width, pixel_center=0.0):
     """Every triangle against every pixel, in float64.

@@ -21,6 +21,8 @@ CONFIG = DecomposerConfig.compact()
 SMALL = DecomposerConfig.compact(image_size=32)
 VIEW = ((0.1, 0.3, 0.05, 0.01, -0.01, 0.0), (-0.2, -0.4, 0.1, 0.0, 0.02, 0.0))
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def bump(config, dtype=jnp.float32):
     depth = 1 + 0.1 * jnp.tanh(depth_prior(config, dtype))

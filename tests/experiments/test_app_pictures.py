@@ -12,6 +12,8 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.direction_set import DirectionSet
 from facesem_jax.viz.pictures import enlarge
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def directions():

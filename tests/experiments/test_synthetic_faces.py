@@ -41,6 +41,8 @@ from facesem_jax.metrics.depth import eroded
 
 _CONFIG = DecomposerConfig.compact()
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def silent(iterable, name, total):
     return iterable

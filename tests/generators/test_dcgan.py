@@ -17,6 +17,8 @@ from facesem_jax.generators.dcgan import DCGAN, DCGANConfig
 CONFIG = DCGANConfig(z_dim=3, features=1, image_channels=2)
 _draw = jax.jit(lambda dcgan, z: dcgan(z))
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _state(config=CONFIG, seed=0):
     return dcgan_state(config.features, config.z_dim, config.image_channels, seed=seed)

@@ -17,6 +17,8 @@ from facesem_jax.generators.stylegan1 import StyleGAN1, instance_norm, upsample_
 CONFIG = StyleGAN1Config(32, (16, 16, 16, 16), z_dim=32, w_dim=32, mapping_layers=4)
 RNG = np.random.default_rng(0)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def golden():

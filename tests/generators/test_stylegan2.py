@@ -15,6 +15,8 @@ from facesem_jax.generators.stylegan2 import StyleGAN2
 
 CONFIG = StyleGAN2Config(32, (16, 16, 16, 16), z_dim=32, w_dim=32, mapping_layers=4)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module", params=["rosinality", "nvlabs", "genforce"])
 def golden(request):

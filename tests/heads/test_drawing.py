@@ -12,6 +12,8 @@ from facesem_jax.metrics.depth import eroded
 
 _SCENE, _CONFIG = HeadScene(samples=1), DecomposerConfig.compact()
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def drawn(model, heads):

@@ -6,6 +6,8 @@ from facesem_jax.array_files import npz_bytes
 from facesem_jax.errors import FacesemError
 from facesem_jax.heads import head_vertices, load_heads, vertex_normals
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_the_bundled_model_is_small_and_whole(model):
     vertices, faces = len(model.mean), np.asarray(model.faces)

@@ -15,6 +15,8 @@ _PLACES = {
     "neck": (0.0, 6.1, 0.9),
 }
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _albedo(heads, place, **regions):
     position = jnp.tile(jnp.array(_PLACES[place]), (4, 1, 1))

@@ -6,8 +6,11 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.heads import HeadSampling, sample_heads
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-def test_heads_follow_from_the_key_alone(model, heads):
+
+def test_heads_follow_from_the_key_alone(model):
+    heads = sample_heads(model, jax.random.key(0), 4)
     again = sample_heads(model, jax.random.key(0), 6)
     for few, many in zip(jax.tree.leaves(heads), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(few, many[:4])
@@ -35,7 +38,7 @@ def test_draws_have_the_stated_spread(model):
 
 
 def test_actions_are_few_strong_and_paired(model):
-    actions = np.asarray(sample_heads(model, jax.random.key(3), 500).actions)
+    actions = np.asarray(sample_heads(model, jax.random.key(3), 3000, HeadSampling()).actions)
     assert actions.min() >= 0 and actions.max() <= 0.9
     assert 2 < (actions > 0).sum(1).mean() < 8
     names = model.action_names

@@ -7,6 +7,8 @@ from facesem_jax.semantics import components
 from facesem_jax.semantics.alpha_search import alpha_for, largest_alpha
 from facesem_jax.semantics.factorization import factorize
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def jacobian():

@@ -19,6 +19,8 @@ NAMES = ("yaw", "pitch", "ambient")
 V = np.asarray(jax.random.normal(jax.random.key(0), (K, D)) * jnp.array([[30.0], [10.0], [0.1]]))
 INTERCEPT = np.array([3.0, -20.0, 0.5], np.float32)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def linear(ws):
     return ws @ V.T + INTERCEPT

@@ -17,6 +17,8 @@ from facesem_jax.semantics.semantic_function import environment_semantics, local
 
 D = 4
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def products(jaxpr):
     for eqn in jaxpr.eqns:

@@ -18,6 +18,8 @@ PACKAGES = (semantics, discovery, metrics)
 #: Joins other processes; and wants a generator's layers and weights.
 WITHOUT = {"initialise_distributed"}
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _public():
     """Public functions, by name below the package."""

@@ -5,6 +5,8 @@ import pytest
 
 from facesem_jax.semantics import objective, palm
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _problem(seed=0, n=80, d=12, components=5, dtype=np.float32):
     rng = np.random.default_rng(seed)

@@ -11,6 +11,8 @@ from facesem_jax.semantics.perceptual import perceptual_distance, unit_stages
 
 CONFIG = EncoderConfig(16, (4, 4, 8), 6, groups=2)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def encoder(random_module):

@@ -15,6 +15,8 @@ from facesem_jax.semantics.waist import Waist, waist_jacobian
 
 D, SIZE = 6, 4
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))

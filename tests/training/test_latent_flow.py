@@ -18,6 +18,8 @@ from facesem_jax.training.state import init_state, make_step, modules_of
 
 KEY = jax.random.key(0)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_a_new_network_stands_still():
     velocity = VelocityNetwork(6, 32, 2, rngs=nnx.Rngs(0))

@@ -14,6 +14,8 @@ from facesem_jax.training.perceptual_loss import (
 
 RNG = np.random.default_rng(0)
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def encoder(random_module):

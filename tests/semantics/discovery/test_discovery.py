@@ -8,6 +8,8 @@ from facesem_jax.semantics import discovery
 
 D = 8
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_sefa_finds_the_styles_a_generator_follows(tiny_generator):
     weights = discovery.style_weights(tiny_generator)
