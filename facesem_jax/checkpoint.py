@@ -90,6 +90,8 @@ def save_module(
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / WEIGHTS, arrays)
+        # Orbax's note of where it wrote: a path of this machine, which no reader asks for.
+        (partial / WEIGHTS / "commit_success.txt").unlink(missing_ok=True)
         content["files"] = file_digests(partial / WEIGHTS)
         (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
         partial.chmod(0o755)

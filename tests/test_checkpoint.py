@@ -81,6 +81,11 @@ def test_float32_comes_back_to_the_last_bit(tiny, saved):
         chex.assert_trees_all_equal(nnx.state(found, kind), nnx.state(tiny, kind))
 
 
+def test_no_file_says_where_it_was_written(saved):
+    where = str(saved.parent).encode()
+    assert not [p for p in saved.rglob("*") if p.is_file() and where in p.read_bytes()]
+
+
 def test_more_than_ten_layers_stay_in_order(tmp_path):
     config = TinyConfig(2, tuple(float(k) for k in range(1, 13)))
     many = Tiny(config, rngs=nnx.Rngs(0))
