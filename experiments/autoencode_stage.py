@@ -14,9 +14,11 @@ from rich.progress import track
 
 from experiments.face_sources import stream_batches
 from experiments.generator_recipe import GENERATOR, Options
+from experiments.output_files import write_files
 from experiments.semantic_targets import readout_size, semantic_anchor
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_encoder, load_generator
+from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
@@ -105,11 +107,8 @@ def cached(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> jax.Array:
     """An array from a file, computed and written first where there is none."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}")
-        with open(partial, "wb") as file:
-            np.save(file, compute())
-        partial.replace(path)
-    return jnp.asarray(np.load(path))
+        write_files({path: npy_bytes(compute())})
+    return jnp.asarray(read_array(path))
 
 
 class WhiteSpace(NamedTuple):

@@ -42,14 +42,32 @@ def _some(key: jax.Array, step: int, count: int, batch_size: int) -> jax.Array:
     return jax.random.randint(jax.random.fold_in(key, step), (batch_size,), 0, count)
 
 
-def _sheet(latents, synthesis):
-    """64 faces of some latents."""
-    images = jax.jit(lambda synthesis, w: synthesis(w))(synthesis, latents)
-    return grid(rgb(images).reshape(8, 8, *images.shape[1:]))
+def _train(options: Options, name: str, graph, state, loss, batch, faces) -> None:
+    """Runs or resumes one of the two trainings; its sheets show 64 samples.
 
+    Args:
+      options: Of the stage.
+      name: Of the stage's directory.
+      graph: From `init_state`.
+      state: From `init_state`.
+      loss: For `make_step`.
+      batch: Step number to batch.
+      faces: The network and z to images.
+    """
+    z = jax.random.normal(jax.random.key(options.seed + 7), (64, GENERATOR.z_dim))
+    draw = jax.jit(faces)
 
-def _shown_z(options: Options) -> jax.Array:
-    return jax.random.normal(jax.random.key(options.seed + 7), (64, GENERATOR.z_dim))
+    def sheet(state):
+        images = draw(modules_of(graph, state, averaged=True), z)
+        return grid(rgb(images).reshape(8, 8, *images.shape[1:]))
+
+    run_training(
+        LoopConfig(options.steps, options.directory / name),
+        state,
+        make_step(graph, loss, _optimizer(options)),
+        batch,
+        sheet,
+    )
 
 
 def fit_flow(options: Options) -> None:
@@ -64,17 +82,10 @@ def fit_flow(options: Options) -> None:
     def batch(step):
         return space.encodings[_some(rows, step, len(space.encodings), options.batch_size)]
 
-    def sheet(state):
-        velocity = modules_of(graph, state, averaged=True)
-        return _sheet(carried(velocity, _shown_z(options)), space.synthesis)
+    def faces(velocity, z):
+        return space.synthesis(carried(velocity, z))
 
-    run_training(
-        LoopConfig(options.steps, options.directory / "flow"),
-        state,
-        make_step(graph, loss, _optimizer(options)),
-        batch,
-        sheet,
-    )
+    _train(options, "flow", graph, state, loss, batch, faces)
 
 
 def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
@@ -93,25 +104,13 @@ def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
     return z, cached(path, compute)
 
 
-def init_mapping(seed: int) -> Mapping:
-    """The untrained mapping network."""
-    c = GENERATOR
-    return Mapping(
-        c.z_dim,
-        c.w_dim,
-        c.mapping_layers,
-        c.num_layers,
-        width=c.mapping_width,
-        lr_multiplier=c.mapping_lr_multiplier,
-        rngs=nnx.Rngs(seed),
-    )
-
-
 def fit_mapping(options: Options) -> None:
     """Trains the mapping network to do in one pass what the flow does."""
     space = white_space(options)
     z, w = _carried_pairs(options)
-    graph, state = init_state(init_mapping(options.seed + 9), _optimizer(options))
+    graph, state = init_state(
+        Mapping.of(GENERATOR, rngs=nnx.Rngs(options.seed + 9)), _optimizer(options)
+    )
     rows = jax.random.key(options.seed + 10)
 
     def loss(mapping, pairs, step):
@@ -122,17 +121,10 @@ def fit_mapping(options: Options) -> None:
         chosen = _some(rows, step, len(z), options.batch_size)
         return z[chosen], w[chosen]
 
-    def sheet(state):
-        mapping = modules_of(graph, state, averaged=True)
-        return _sheet(mapping(_shown_z(options)), space.synthesis)
+    def faces(mapping, z):
+        return space.synthesis(mapping(z))
 
-    run_training(
-        LoopConfig(options.steps, options.directory / "mapping"),
-        state,
-        make_step(graph, loss, _optimizer(options)),
-        batch,
-        sheet,
-    )
+    _train(options, "mapping", graph, state, loss, batch, faces)
 
 
 def centre_mapping(mapping: Mapping) -> Mapping:
@@ -144,6 +136,6 @@ def centre_mapping(mapping: Mapping) -> Mapping:
 
 def trained_mapping(options: Options) -> Mapping:
     """The averaged mapping network, with ``w_avg`` the mean of its outputs."""
-    graph, template = init_state(init_mapping(0), _optimizer(options))
+    graph, template = init_state(Mapping.of(GENERATOR, rngs=nnx.Rngs(0)), _optimizer(options))
     state = previous_state(options.directory, "mapping", template)
     return centre_mapping(modules_of(graph, state, averaged=True))

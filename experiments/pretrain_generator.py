@@ -20,12 +20,12 @@ from experiments.mapping_stage import (
     centre_mapping,
     fit_flow,
     fit_mapping,
-    init_mapping,
     trained_mapping,
 )
 from experiments.training_loop import LoopConfig, cosine_tail, run_training
 from facesem_jax.command_line import run_command
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
+from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.training.adversarial import GameBatch, GameState, make_game_step
 from facesem_jax.training.discriminator import Discriminator, DiscriminatorConfig
@@ -38,7 +38,9 @@ def init_player(seed: int) -> GeneratorPlayer:
     """Untrained networks of stage (c), for their structure."""
     rngs = nnx.Rngs(seed)
     encoder = Encoder(EncoderConfig(GENERATOR.resolution, w_dim=GENERATOR.w_dim), rngs=rngs)
-    return GeneratorPlayer(init_mapping(seed), encoder, Synthesis(GENERATOR, rngs=rngs))
+    return GeneratorPlayer(
+        Mapping.of(GENERATOR, rngs=rngs), encoder, Synthesis(GENERATOR, rngs=rngs)
+    )
 
 
 def player_before_finetuning(options: Options) -> GeneratorPlayer:

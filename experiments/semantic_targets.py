@@ -8,7 +8,9 @@ import numpy as np
 from rich.progress import track
 
 from experiments.face_sources import stream_source
+from experiments.output_files import write_files
 from experiments.pretrain_decomposer import load_any
+from facesem_jax.array_files import npz_bytes, read_arrays
 from facesem_jax.training.semantic_anchor import (
     Projection,
     SemanticAnchor,
@@ -26,7 +28,7 @@ def _path(directory: pathlib.Path) -> pathlib.Path:
 def readout_size(directory: pathlib.Path, z_dim: int) -> int:
     """Targets of a run: as its anchor says, or the source's z where it has none."""
     path = _path(directory)
-    return np.load(path)["matrix"].shape[1] if path.is_file() else z_dim
+    return read_arrays(path)["matrix"].shape[1] if path.is_file() else z_dim
 
 
 def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> SemanticAnchor:
@@ -47,9 +49,5 @@ def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> Sema
         ]
         found = fit_projection(np.concatenate(parts), module.config.image_size)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}")
-        with open(partial, "wb") as file:
-            np.savez(file, mean=found.mean, matrix=found.matrix)
-        partial.replace(path)
-    with np.load(path) as data:
-        return SemanticAnchor(module, Projection(*map(jnp.asarray, (data["mean"], data["matrix"]))))
+        write_files({path: npz_bytes(found._asdict())})
+    return SemanticAnchor(module, Projection(**jax.tree.map(jnp.asarray, read_arrays(path))))

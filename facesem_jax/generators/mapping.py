@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
+from facesem_jax.generators.config import StyleGANConfig
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, leaky_relu, pixel_norm
 from facesem_jax.stages import Stages, last_stage
 
@@ -81,6 +82,19 @@ class Mapping(nnx.Module):
         self.w_avg = Buffer(jnp.zeros(w_dim))
         self.z_dim = z_dim
         self.num_layers = num_layers
+
+    @classmethod
+    def of(cls, config: StyleGANConfig, *, rngs: nnx.Rngs) -> "Mapping":
+        """The untrained mapping network of a generator's config."""
+        return cls(
+            config.z_dim,
+            config.w_dim,
+            config.mapping_layers,
+            config.num_layers,
+            width=config.mapping_width,
+            lr_multiplier=config.mapping_lr_multiplier,
+            rngs=rngs,
+        )
 
     def __call__(
         self,

@@ -216,13 +216,5 @@ class StyleGAN2(Generator):
           rngs: Source of weights (``params``) and noise (``noise``).
         """
         self.config = config
-        self.mapping = Mapping(
-            config.z_dim,
-            config.w_dim,
-            config.mapping_layers,
-            config.num_layers,
-            width=config.mapping_width,
-            lr_multiplier=config.mapping_lr_multiplier,
-            rngs=rngs,
-        )
+        self.mapping = Mapping.of(config, rngs=rngs)
         self.synthesis = Synthesis(config, rngs=rngs)

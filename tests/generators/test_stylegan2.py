@@ -1,9 +1,12 @@
+import dataclasses
+
 import checkpoint_files
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from convert import stylegan2
 from convert.tensors import Tensors
@@ -72,3 +75,16 @@ def test_bad_input_is_named(golden):
 
 def test_config_round_trips_through_a_dictionary():
     assert config_from_dict(StyleGAN2Config, CONFIG.to_dict()) == CONFIG
+
+
+def test_the_mapping_may_be_wider_than_w():
+    config = dataclasses.replace(CONFIG, mapping_width=48)
+    mapping = StyleGAN2(config, rngs=nnx.Rngs(0)).mapping
+    shapes = [layer.kernel.shape for layer in mapping.layers]
+    assert shapes == [(32, 48), (48, 48), (48, 48), (48, 32)]
+    chex.assert_shape(mapping(jnp.ones((2, 32))), (2, 32))
+    # Files from before the field was added have no word of it.
+    older = {k: v for k, v in CONFIG.to_dict().items() if k != "mapping_width"}
+    assert config_from_dict(StyleGAN2Config, older) == CONFIG
+    with pytest.raises(FacesemError, match="mapping_width"):
+        dataclasses.replace(CONFIG, mapping_width=0)
