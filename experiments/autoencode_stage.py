@@ -119,22 +119,31 @@ class WhiteSpace(NamedTuple):
     encodings: Float[Array, "n d"]
 
 
-def white_space(options: Options) -> WhiteSpace:
-    """What stage (a) gave, with W rewritten to zero mean and unit covariance."""
+def _networks(options: Options) -> tuple[Encoder, Synthesis, str]:
+    """Encoder, synthesis network, and a name for them: stage (a)'s, or the given ones."""
+    if options.start:
+        name = f"of_{pathlib.Path(options.start).name}"
+        return load_encoder(options.start), load_generator(options.start).synthesis, name
     trained, step = _trained(options)
+    # By the step: a run that went on since has other encodings.
+    return trained.encoder, trained.synthesis, str(step)
+
+
+def white_space(options: Options) -> WhiteSpace:
+    """Encoder and synthesis network with W rewritten to zero mean and unit covariance."""
+    encoder, synthesis, name = _networks(options)
     batch, _ = stream_batches(options.seed + 3, 64)
     encode = jax.jit(lambda encoder, x: encoder(x))
 
     def compute():
         count = -(-options.encodings // 64)
         parts = track(range(count), "encoding the stream")
-        found = [np.asarray(encode(trained.encoder, batch(i).images)) for i in parts]
+        found = [np.asarray(encode(encoder, batch(i).images)) for i in parts]
         return np.concatenate(found)[: options.encodings]
 
-    # Of these weights: a run that went on since has others.
-    name = f"encodings_{step}_{options.encodings}.npy"
-    encodings = cached(options.directory / "autoencode" / name, compute)
-    encoder, synthesis = whiten_latents(trained.encoder, trained.synthesis, encodings)
+    file = options.directory / "autoencode" / f"encodings_{name}_{options.encodings}.npy"
+    encodings = cached(file, compute)
+    white_encoder, white_synthesis = whiten_latents(encoder, synthesis, encodings)
     mean, matrix, _ = whitening(encodings)
     white = jnp.dot(encodings - mean, matrix, precision=PRECISION)
-    return WhiteSpace(encoder, synthesis, white)
+    return WhiteSpace(white_encoder, white_synthesis, white)

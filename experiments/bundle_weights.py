@@ -30,6 +30,7 @@ class Options:
       output: Where generator, encoder and decomposer go; each must not exist yet.
       dtype: Stored type, "float16" or "float32".
       finetuned: Take the generator after stage (c); otherwise after stage (b).
+      start: What the run's stage (b) was given as ``--start``, if anything.
     """
 
     generator_run: str = "runs/generator"
@@ -37,11 +38,13 @@ class Options:
     output: pathlib.Path = pathlib.Path("outputs/pair")
     dtype: str = "float16"
     finetuned: bool = True
+    start: str = ""
 
 
 def pack_generator(options: Options) -> None:
     """Writes generator and encoder."""
-    run = GeneratorOptions(stage="finetune", directory=pathlib.Path(options.generator_run))
+    directory = pathlib.Path(options.generator_run)
+    run = GeneratorOptions(stage="finetune", directory=directory, start=options.start)
     player = trained_player(run, finetuned=options.finetuned)
     generator = nnx.eval_shape(lambda: StyleGAN2(GENERATOR, rngs=nnx.Rngs(0)))
     generator.mapping, generator.synthesis = player.mapping, player.synthesis

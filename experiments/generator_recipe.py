@@ -21,10 +21,10 @@ GENERATOR = StyleGAN2Config(
 )
 # Steps, batch size and learning rate of each stage.
 RECIPE = {
-    "autoencode": (3600, 32, 1e-3),
+    "autoencode": (8000, 64, 1e-3),
     "flow": (8000, 512, 1e-3),
-    "mapping": (10000, 1024, 1e-3),
-    "finetune": (1500, 16, 3e-4),
+    "mapping": (30000, 512, 1e-3),
+    "finetune": (6000, 32, 1e-3),
 }
 
 
@@ -43,7 +43,7 @@ class Options:
       encodings: Stream faces that are encoded for the flow.
       carried: Latents that the flow carries for the mapping network to learn.
       start: Generator and encoder (a bundled name or a directory) whose weights stage (a) begins
-        with; empty to begin anew.
+        with, and that stages (b) and (c) take in the place of stage (a)'s; empty to begin anew.
       anchor: A decomposer (a bundled name, a directory, or a run of
         `experiments.pretrain_decomposer`) whose semantics w is to hold linearly; empty for the
         source's latents in their place.

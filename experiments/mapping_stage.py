@@ -10,9 +10,10 @@ import optax
 from flax import nnx
 from rich.progress import track
 
-from experiments.autoencode_stage import cached, previous_state, white_space
+from experiments.autoencode_stage import WhiteSpace, cached, previous_state, white_space
 from experiments.generator_recipe import GENERATOR, Options
 from experiments.training_loop import LoopConfig, cosine_tail, run_training
+from facesem_jax.conv import PRECISION
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.training.latent_flow import (
     VelocityNetwork,
@@ -20,10 +21,12 @@ from facesem_jax.training.latent_flow import (
     distillation_loss,
     flow_loss,
 )
+from facesem_jax.training.latent_metric import MetricScale, metric_probes, metric_scale
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.viz.pictures import grid, rgb
 
 _CARRIED_AT_ONCE = 2048
+_PROBED, _PROBED_AT_ONCE = 2048, 64
 
 
 def _optimizer(options: Options) -> optax.GradientTransformation:
@@ -70,9 +73,21 @@ def _train(options: Options, name: str, graph, state, loss, batch, faces) -> Non
     )
 
 
+def _coordinates(space: WhiteSpace) -> MetricScale:
+    """Coordinates of W in which flow and mapping network are fitted."""
+    probe, key = jax.jit(metric_probes), jax.random.key(0)
+    found = []
+    for i in range(0, min(_PROBED, len(space.encodings)), _PROBED_AT_ONCE):
+        w = space.encodings[i : i + _PROBED_AT_ONCE]
+        found.append(np.asarray(probe(space.synthesis, w, jax.random.fold_in(key, i))))
+    return metric_scale(np.concatenate(found))
+
+
 def fit_flow(options: Options) -> None:
     """Trains the flow on the encodings."""
     space = white_space(options)
+    scale = _coordinates(space)
+    encodings = jnp.dot(space.encodings, scale.forward, precision=PRECISION)
     graph, state = _init_flow(options)
     rows, noise = (jax.random.key(options.seed + k) for k in (5, 6))
 
@@ -80,16 +95,17 @@ def fit_flow(options: Options) -> None:
         return flow_loss(velocity, w, jax.random.fold_in(noise, step))
 
     def batch(step):
-        return space.encodings[_some(rows, step, len(space.encodings), options.batch_size)]
+        return encodings[_some(rows, step, len(encodings), options.batch_size)]
 
     def faces(velocity, z):
-        return space.synthesis(carried(velocity, z))
+        y = carried(velocity, z)
+        return space.synthesis(jnp.dot(y, scale.inverse, precision=PRECISION))
 
     _train(options, "flow", graph, state, loss, batch, faces)
 
 
 def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
-    """Latents z and where the trained flow carries them."""
+    """Latents z and where the trained flow carries them, in the flow's coordinates."""
     graph, template = _init_flow(options)
     state = previous_state(options.directory, "flow", template)
     velocity = modules_of(graph, state, averaged=True)
@@ -107,19 +123,19 @@ def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
 def fit_mapping(options: Options) -> None:
     """Trains the mapping network to do in one pass what the flow does."""
     space = white_space(options)
-    z, w = _carried_pairs(options)
+    scale = _coordinates(space)
+    z, y = _carried_pairs(options)
     graph, state = init_state(
         Mapping.of(GENERATOR, rngs=nnx.Rngs(options.seed + 9)), _optimizer(options)
     )
-    rows = jax.random.key(options.seed + 10)
+    rows, slices = (jax.random.key(options.seed + k) for k in (10, 11))
 
     def loss(mapping, pairs, step):
-        del step
-        return distillation_loss(mapping, *pairs)
+        return distillation_loss(mapping, *pairs, scale.forward, jax.random.fold_in(slices, step))
 
     def batch(step):
         chosen = _some(rows, step, len(z), options.batch_size)
-        return z[chosen], w[chosen]
+        return z[chosen], y[chosen]
 
     def faces(mapping, z):
         return space.synthesis(mapping(z))

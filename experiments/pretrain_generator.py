@@ -29,7 +29,12 @@ from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.training.adversarial import GameBatch, GameState, make_game_step
 from facesem_jax.training.discriminator import Discriminator, DiscriminatorConfig
-from facesem_jax.training.finetune import GeneratorPlayer, discriminator_loss, player_loss
+from facesem_jax.training.finetune import (
+    GeneratorPlayer,
+    discriminator_loss,
+    player_loss,
+    player_optimizer,
+)
 from facesem_jax.training.state import init_state, modules_of
 from facesem_jax.viz.pictures import grid, rgb
 
@@ -51,9 +56,10 @@ def player_before_finetuning(options: Options) -> GeneratorPlayer:
 
 def finetune_game(options: Options, player: GeneratorPlayer):
     """Graphs, optimisers and the initial state of stage (c)."""
-    optimizers = tuple(
-        optax.adam(cosine_tail(options.learning_rate * factor, options.steps), b1=0.0, b2=0.99)
-        for factor in (1.0, 3.0)
+    rates = [cosine_tail(options.learning_rate * factor, options.steps) for factor in (1.0, 2.0)]
+    optimizers = (
+        player_optimizer(rates[0], options.finetune),
+        optax.adam(rates[1], b1=0.0, b2=0.99),
     )
     discriminator = Discriminator(
         DiscriminatorConfig(GENERATOR.resolution), rngs=nnx.Rngs(options.seed + 8)

@@ -69,8 +69,9 @@ class Options:
       supervised_steps: Steps of the supervised training.
       batch_size: Heads per step.
       learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine).
-      prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`; the default is the
-        bundled decomposer's, made for faces that fill the frame. Every stage needs the same.
+      prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`; the default is
+        taller than the bundled decomposer's, which is made for faces that fill the frame. Every
+        stage needs the same.
       seed: Seeds heads, weights and orders.
       output: Directory for the results; earlier results there are replaced.
       quick: A run of under 3 minutes that shows that everything works; its numbers mean nothing.
@@ -81,11 +82,11 @@ class Options:
     stage: Literal["all", "render", "train", "supervised", "evaluate"] = "all"
     heads: int = 12000
     test_heads: int = 1000
-    steps: int = 12000
-    supervised_steps: int = 6000
+    steps: int = 6000
+    supervised_steps: int = 3000
     batch_size: int = 16
     learning_rate: float = 4e-4
-    prior: tuple[float, float, float, float] = (0.6, -1.3, 22.0, 28.0)
+    prior: tuple[float, float, float, float] = (0.6, -1.3, 22.0, 40.0)
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/synthetic_faces")
     quick: bool = False

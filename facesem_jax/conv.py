@@ -10,6 +10,7 @@ keep working.
 """
 
 import functools
+import os
 from collections.abc import Sequence
 
 import jax
@@ -17,8 +18,31 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-#: Float32 products everywhere: TPUs and TF32 GPUs would default to fewer bits.
-PRECISION = jax.lax.Precision.HIGHEST
+from facesem_jax.errors import FacesemError
+
+_VARIABLE = "FACESEM_PRECISION"
+
+
+def named_precision(name: str) -> jax.lax.Precision:
+    """The precision of matrix products and convolutions by name.
+
+    Args:
+      name: "HIGHEST", "HIGH" or "DEFAULT".
+
+    Raises:
+      FacesemError: On another name.
+    """
+    try:
+        return jax.lax.Precision[name]
+    except KeyError:
+        raise FacesemError(
+            f"{_VARIABLE} is {name!r}; choose from HIGHEST, HIGH and DEFAULT."
+        ) from None
+
+
+#: Float32 products everywhere: TPUs and TF32 GPUs would default to fewer bits. A training that can
+#: do with those sets the environment variable FACESEM_PRECISION to DEFAULT.
+PRECISION = named_precision(os.environ.get(_VARIABLE, "HIGHEST"))
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # The largest kernel area for which one product per tap beats XLA's own kernel gradient.
 _TAPS_AREA = 4

@@ -6,6 +6,7 @@ import pytest
 
 from facesem_jax import conv
 from facesem_jax.conv import conv2d
+from facesem_jax.errors import FacesemError
 
 # Kernels up to this area have a tangent rule of their own.
 AREA = conv._TAPS_AREA
@@ -78,3 +79,10 @@ def test_a_tangent_of_the_input_costs_no_product_per_tap():
     jaxpr = str(jax.make_jaxpr(lambda t: jax.jvp(lambda a: conv2d(a, kernel), (x,), (t,)))(x))
     assert "dot_general" not in jaxpr
     assert "conv_general_dilated" in jaxpr
+
+
+def test_precision_goes_by_name():
+    assert conv.PRECISION == jax.lax.Precision.HIGHEST
+    assert conv.named_precision("DEFAULT") == jax.lax.Precision.DEFAULT
+    with pytest.raises(FacesemError, match="FACESEM_PRECISION is 'FAST'; choose from"):
+        conv.named_precision("FAST")

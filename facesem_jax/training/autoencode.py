@@ -25,10 +25,10 @@ class AutoencodeConfig:
       anchor: Of the mean squared error of the targets read linearly from w (`Faces.targets`).
     """
 
-    gradient: float = 1.0
+    gradient: float = 2.0
     noise: float = 0.1
     size_penalty: float = 1e-3
-    anchor: float = 0.2
+    anchor: float = 0.4
 
 
 class Faces(NamedTuple):

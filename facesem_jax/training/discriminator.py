@@ -24,7 +24,7 @@ class DiscriminatorConfig:
     """
 
     resolution: int = 64
-    channels: tuple[int, ...] = (48, 96, 192, 256)
+    channels: tuple[int, ...] = (96, 192, 384, 512)
 
 
 class EqualizedConv(nnx.Module):

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -33,16 +34,22 @@ class FinetuneConfig:
       r1: Of the discriminator's gradient penalty.
       path: Of the path-length regularisation.
       interval: Steps between regularised steps, in which both terms count ``interval`` times.
+      mapping_rate: Learning rate of the mapping network as a share of the synthesis network's. It
+        begins where it already gives the encodings' distribution, and must not lose variety.
+      encoder_rate: The same of the encoder. 0 keeps W as it is, with the semantics that it holds
+        linearly; only what is drawn from it changes.
     """
 
-    adversarial: float = 0.1
+    adversarial: float = 0.05
     reconstruction: float = 1.0
-    features: float = 0.1
+    features: float = 0.5
     gradient: float = 1.0
-    noise: float = 0.1
-    r1: float = 0.3
-    path: float = 0.02
+    noise: float = 0.05
+    r1: float = 0.1
+    path: float = 0.01
     interval: int = 16
+    mapping_rate: float = 0.1
+    encoder_rate: float = 0.0
 
 
 class GeneratorPlayer(nnx.Module):
@@ -55,13 +62,39 @@ class GeneratorPlayer(nnx.Module):
         self.synthesis = synthesis
 
 
-def _fakes(player: GeneratorPlayer, faces: Faces, key: PRNGKeyArray, noise: float):
+def player_optimizer(
+    schedule: optax.ScalarOrSchedule, config: FinetuneConfig
+) -> optax.GradientTransformation:
+    """Adam without momentum (StyleGAN2's), every part of the player at its own rate.
+
+    Args:
+      schedule: Learning rate of the synthesis network.
+      config: Shares of it for mapping network and encoder.
+    """
+    rates = {"mapping": config.mapping_rate, "encoder": config.encoder_rate, "synthesis": 1.0}
+    after = {k: optax.scale(r) if r else optax.set_to_zero() for k, r in rates.items()}
+
+    def part(path, _):
+        return path[0].key
+
+    def labels(params):
+        return jax.tree_util.tree_map_with_path(part, params)
+
+    return optax.chain(
+        optax.adam(schedule, b1=0.0, b2=0.99),
+        optax.partition(after, labels),
+    )
+
+
+def _fakes(player: GeneratorPlayer, faces: Faces, key: PRNGKeyArray, config: FinetuneConfig):
     """Samples from the mapping and noisy reconstructions, in one synthesis."""
     key_z, key_noise = jax.random.split(key)
     count = faces.images.shape[0]
     z = jax.random.normal(key_z, (count, player.mapping.z_dim))
     encoded = player.encoder(faces.images)
-    encoded = encoded + noise * jax.random.normal(key_noise, encoded.shape)
+    if not config.encoder_rate:
+        encoded = jax.lax.stop_gradient(encoded)
+    encoded = encoded + config.noise * jax.random.normal(key_noise, encoded.shape)
     sampled = player.mapping(z)
     return sampled, player.synthesis(jnp.concatenate([sampled, encoded]))
 
@@ -77,7 +110,7 @@ def player_loss(
     """The generator's loss on a batch of real faces and as many samples."""
     key_fakes, key_path = jax.random.split(key)
     count = faces.images.shape[0]
-    sampled, fakes = _fakes(player, faces, key_fakes, config.noise)
+    sampled, fakes = _fakes(player, faces, key_fakes, config)
     drawn = fakes[count:]
     verdict = generator_loss(discriminator(fakes))
     reconstruction = reconstruction_loss(drawn, faces.images, config.gradient)
@@ -121,7 +154,7 @@ def discriminator_loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The discriminator's loss; samples and reconstructions count as fakes alike."""
     key_fakes, _ = jax.random.split(key)
-    _, fakes = _fakes(player, faces, key_fakes, config.noise)
+    _, fakes = _fakes(player, faces, key_fakes, config)
     real, fake = discriminator(faces.images), discriminator(jax.lax.stop_gradient(fakes))
     total = critic_loss(real, fake)
     if regularise:

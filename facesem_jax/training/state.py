@@ -45,6 +45,10 @@ def init_state(modules, optimizer: optax.GradientTransformation) -> tuple[Any, T
       The graph definition (static) and the state.
     """
     graph, params, buffers = nnx.split(modules, nnx.Param, ...)
+    # Weak types, as of zeros times a number, are gone after a step: it would be compiled again.
+    params, buffers = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.asarray(x).dtype), (params, buffers)
+    )
     copy = jax.tree.map(jnp.array, params)  # No buffer may be shared: the state is donated.
     state = TrainState(jnp.zeros((), jnp.int32), params, buffers, copy, optimizer.init(params))
     return graph, state

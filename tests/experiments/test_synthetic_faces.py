@@ -258,8 +258,10 @@ def test_a_quick_run_has_a_directory_of_its_own(tmp_path):
     assert Options(runs=tmp_path).checked().runs == tmp_path
 
 
-def test_the_prior_is_the_bundled_decomposers_unless_given():
-    assert Options().sizes == _CONFIG
+def test_the_prior_is_taller_than_the_bundled_decomposers_unless_given():
+    taller = Options().sizes
+    assert taller.depth_prior[:3] == _CONFIG.depth_prior[:3]
+    assert taller.depth_prior[3] > _CONFIG.depth_prior[3]
     flatter = Options(prior=(0.6, -1.3, 24.0, 45.0)).sizes
     assert flatter.depth_prior == (0.6, -1.3, 24.0, 45.0)
     assert dataclasses.replace(flatter, depth_prior=_CONFIG.depth_prior) == _CONFIG

@@ -18,6 +18,7 @@ from facesem_jax.training.finetune import (
     GeneratorPlayer,
     discriminator_loss,
     player_loss,
+    player_optimizer,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -117,7 +118,7 @@ def test_the_discriminator_sees_reconstructions_as_fakes(faces):
 
 def test_gradients_of_the_networks_are_finite_and_reach_every_part(faces, players):
     player, discriminator = players
-    config = FinetuneConfig()
+    config = FinetuneConfig(encoder_rate=0.1)
 
     @jax.jit
     def gradients(player, discriminator, faces):
@@ -138,6 +139,36 @@ def test_gradients_of_the_networks_are_finite_and_reach_every_part(faces, player
     for part in ("mapping", "encoder", "synthesis"):
         assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(own[part])) > 0
     assert all(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(others))
+
+
+def test_a_frozen_encoder_gets_no_gradient(faces, players):
+    player, discriminator = players
+
+    def loss(head):
+        own = types.SimpleNamespace(
+            mapping=player.mapping,
+            encoder=lambda images: head * images[:, 0].reshape(len(images), -1)[:, :6],
+            synthesis=player.synthesis,
+        )
+        return [
+            player_loss(own, faces, discriminator, False, KEY, FinetuneConfig(encoder_rate=rate))[0]
+            for rate in (0.0, 0.1)
+        ]
+
+    frozen, trained = jax.jacrev(loss)(jnp.ones(()))
+    assert float(frozen) == 0
+    assert abs(float(trained)) > 0
+
+
+def test_every_part_has_its_own_rate():
+    config = FinetuneConfig(mapping_rate=0.25, encoder_rate=0.0)
+    optimizer = player_optimizer(1e-2, config)
+    params = {k: {"a": jnp.ones(3)} for k in ("mapping", "encoder", "synthesis")}
+    gradient = jax.tree.map(lambda x: 2.0 * x, params)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    # Adam's first step is the rate itself, against the gradient's sign.
+    for name, rate in (("mapping", 0.25e-2), ("encoder", 0.0), ("synthesis", 1e-2)):
+        np.testing.assert_allclose(updates[name]["a"], -rate, rtol=1e-5)
 
 
 def test_discriminator_shapes_and_groups(faces, players):

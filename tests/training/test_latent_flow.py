@@ -80,10 +80,25 @@ def test_a_flow_finds_a_distribution_with_two_modes():
     np.testing.assert_allclose(jnp.corrcoef(found.T)[0, 1], expected, atol=0.08)
 
 
-def test_distillation_is_an_error_per_dimension():
-    w = jnp.ones((5, 4))
-    assert float(distillation_loss(lambda z: z + 1, jnp.zeros((5, 4)), w)[0]) == 0
-    np.testing.assert_allclose(distillation_loss(lambda z: z, jnp.zeros((5, 4)), w)[0], 1)
+def test_distillation_is_an_error_per_dimension_of_the_flow():
+    y, scale = jnp.ones((5, 2)), jnp.array([[2.0, 0.0], [0.0, 3.0]])
+    z, inverse = jnp.zeros((5, 2)), jnp.array([1 / 2, 1 / 3])
+    assert float(distillation_loss(lambda z: z + inverse, z, y, scale, KEY)[0]) < 1e-12
+    _, terms = distillation_loss(lambda z: z + 1, z, y, scale, KEY)
+    np.testing.assert_allclose(terms["error"], (1 + 4) / 2, rtol=1e-6)
+
+
+def test_a_mapping_that_keeps_to_the_mean_pays_for_it():
+    y = jax.random.normal(KEY, (512, 3))
+    z = jnp.zeros((512, 3))
+
+    def loss(mapping, spread):
+        return float(distillation_loss(mapping, z, y, jnp.eye(3), KEY, spread)[0])
+
+    # A sample of its own that has nothing to do with y has twice the mean's error, but no other.
+    other = jax.random.normal(jax.random.key(1), y.shape)
+    assert loss(lambda z: z, 0.0) < loss(lambda z: other, 0.0)
+    assert loss(lambda z: z, 3.0) > loss(lambda z: other, 3.0)
 
 
 def test_errors():

@@ -66,6 +66,25 @@ def test_the_average_is_a_copy_that_donation_cannot_take():
     assert not np.array_equal(state.average["slope"][...], state.params["slope"][...])
 
 
+def test_a_state_has_the_types_that_a_step_gives():
+    class Weak(nnx.Module):
+        def __init__(self):
+            self.slope = nnx.Param(jnp.zeros(2) + 0.0 * jnp.asarray(1.0))
+            self.gain = nnx.Param(jax.lax.broadcast(3.0, (2,)))
+
+    module = Weak()
+    assert module.gain[...].weak_type
+
+    def loss(module, batch, step):
+        return jnp.sum(module.slope[...] * module.gain[...] * batch), {}
+
+    graph, state = init_state(module, optax.adam(RATE))
+    step = jax.jit(make_step(graph, loss, optax.adam(RATE)))
+    for _ in range(3):
+        state, _ = step(state, jnp.ones(2))
+    assert step._cache_size() == 1
+
+
 def test_several_modules_train_as_one():
     graph, state = init_state({"a": Line(), "b": Line()}, optax.sgd(RATE))
 
