@@ -44,7 +44,7 @@ class Options:
       open: Also open the page in the default browser.
     """
 
-    seed: int = 23
+    seed: int = 8
     truncation: float = 1.0
     generator: str = "digiface64"
     decomposer: str = "digiface64"

@@ -37,8 +37,8 @@ class Options:
 
     `facesem directions list` shows what can be changed. Examples:
 
-        facesem edit --seed 3 --yaw 20 --component mouth-1=2.5 -o out.png
-        facesem edit --seed 3 --yaw 30 --decorrelated --strip 7 --scale 2 -o strip.png
+        facesem edit --seed 8 --yaw 20 --component mouth-1=2.5 -o out.png
+        facesem edit --seed 8 --yaw 30 --decorrelated --strip 7 --scale 2 -o strip.png
         facesem edit --latent photo-w.npy --light-x 0.3 --difference -o lit.png
         facesem edit --photo holiday.jpg --component mouth-1=2 -o changed.png
 

@@ -131,7 +131,7 @@ def fit_mapping(options: Options) -> None:
     rows, slices = (jax.random.key(options.seed + k) for k in (10, 11))
 
     def loss(mapping, pairs, step):
-        return distillation_loss(mapping, *pairs, scale.forward, jax.random.fold_in(slices, step))
+        return distillation_loss(mapping, *pairs, scale, jax.random.fold_in(slices, step))
 
     def batch(step):
         chosen = _some(rows, step, len(z), options.batch_size)

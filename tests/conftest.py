@@ -1,5 +1,7 @@
 import math
 import os
+import shutil
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,25 @@ from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.stylegan2 import StyleGAN2
 
-# Commands keep compiled programs in the user's home; tests, and processes that they start, do not.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
-jax.config.update("jax_enable_compilation_cache", False)
+# Commands keep compiled programs in the user's home. Those of a test run, of its workers and of the
+# processes that they start lie in a directory of the run, which goes when it ends.
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_OWN_CACHE = "FACESEM_TESTS_OWN_CACHE"
+if _OWN_CACHE not in os.environ:
+    os.environ[_OWN_CACHE] = os.environ[_CACHE] = tempfile.mkdtemp(prefix="facesem_tests_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    _made_here = True
+else:
+    _made_here = False
+jax.config.update("jax_compilation_cache_dir", os.environ[_OWN_CACHE])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_unconfigure():
+    """Removes the compiled programs, in the process that made their directory."""
+    if _made_here:
+        shutil.rmtree(os.environ[_OWN_CACHE], ignore_errors=True)
+
 
 _ONES = ("scale", "var")
 _ZEROS = ("bias", "mean", "w_avg", "noise_strength")

@@ -105,11 +105,12 @@ def test_a_damaged_entry_is_compiled_again_without_a_word(tmp_path):
 
 @pytest.fixture
 def configured(monkeypatch):
-    """A process that may turn the cache on; JAX's settings are as before afterwards."""
+    """A process without a cache that may turn it on; JAX's settings are as before afterwards."""
     names = ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
     names += tuple(compilation_cache._SETTINGS)
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", None)
     for name in names:
         monkeypatch.delenv(name.upper(), raising=False)
     yield monkeypatch

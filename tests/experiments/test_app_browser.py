@@ -156,10 +156,10 @@ def test_saved_in_one_tab_and_loaded_in_another(page, browser, server, tmp_path)
         files[button] = tmp_path / download.value.suggested_filename
         download.value.save_as(files[button])
     assert [f.name for f in files.values()] == [
-        "face-23.png",
-        "face-23-strip.png",
-        "face-23.gif",
-        "face-23.json",
+        "face-8.png",
+        "face-8-strip.png",
+        "face-8.gif",
+        "face-8.json",
     ]
     assert json.loads(files["save"].read_text())["amounts"] == {"yaw": -15.0}
     assert Image.open(files["png"]).size == (64, 64)

@@ -14,6 +14,7 @@ from facesem_jax.training.latent_flow import (
     flow_loss,
     time_features,
 )
+from facesem_jax.training.latent_metric import MetricScale
 from facesem_jax.training.state import init_state, make_step, modules_of
 
 KEY = jax.random.key(0)
@@ -81,9 +82,9 @@ def test_a_flow_finds_a_distribution_with_two_modes():
 
 
 def test_distillation_is_an_error_per_dimension_of_the_flow():
-    y, scale = jnp.ones((5, 2)), jnp.array([[2.0, 0.0], [0.0, 3.0]])
-    z, inverse = jnp.zeros((5, 2)), jnp.array([1 / 2, 1 / 3])
-    assert float(distillation_loss(lambda z: z + inverse, z, y, scale, KEY)[0]) < 1e-12
+    y, z, exact = jnp.ones((5, 2)), jnp.zeros((5, 2)), jnp.array([1 / 2, 1 / 3])
+    scale = MetricScale(jnp.diag(1 / exact), jnp.diag(exact))
+    assert float(distillation_loss(lambda z: z + exact, z, y, scale, KEY)[0]) < 1e-12
     _, terms = distillation_loss(lambda z: z + 1, z, y, scale, KEY)
     np.testing.assert_allclose(terms["error"], (1 + 4) / 2, rtol=1e-6)
 
@@ -93,7 +94,8 @@ def test_a_mapping_that_keeps_to_the_mean_pays_for_it():
     z = jnp.zeros((512, 3))
 
     def loss(mapping, spread):
-        return float(distillation_loss(mapping, z, y, jnp.eye(3), KEY, spread)[0])
+        scale = MetricScale(jnp.eye(3), jnp.eye(3))
+        return float(distillation_loss(mapping, z, y, scale, KEY, spread)[0])
 
     # A sample of its own that has nothing to do with y has twice the mean's error, but no other.
     other = jax.random.normal(jax.random.key(1), y.shape)
