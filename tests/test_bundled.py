@@ -78,9 +78,10 @@ def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, late
         return jnp.concatenate([run(f, w[i : i + 64]) for i in range(0, len(w), 64)])
 
     fit = regression_directions(latents[:4096], yaw(latents[:4096]), ("yaw",))
-    assert float(fit.r2_heldout[0]) > 0.8
+    assert float(fit.r2_heldout[0]) > 0.88
     held_out = latents[4096:]
     step = unit_step(fit.v[0])
-    moved = [yaw(apply_edit(held_out, step, t)) for t in (-20.0, 20.0)]
+    # Ten degrees: samples are turned by as much, and beyond 20 the decomposer's yaw saturates.
+    moved = [yaw(apply_edit(held_out, step, t)) for t in (-10.0, 10.0)]
     change = float(jnp.mean(moved[1] - moved[0])) / 2
-    assert 15 < change < 25
+    assert 8 < change < 12

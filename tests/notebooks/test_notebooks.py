@@ -70,14 +70,12 @@ def test_one_address_everywhere():
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """What the kernels run under: reduced sizes, compiled programs shared by the notebooks."""
+def environment():
+    """What the kernels run under: reduced sizes; compiled programs are shared by all tests."""
     set_ = {
         "FACESEM_QUICK": "1",
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_COMPILATION_CACHE": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONHASHSEED": "0",
     }
