@@ -141,23 +141,15 @@ def test_gradients_of_the_networks_are_finite_and_reach_every_part(faces, player
     assert all(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(others))
 
 
-def test_a_frozen_encoder_gets_no_gradient(faces, players):
-    player, discriminator = players
+def test_a_frozen_encoder_gets_no_gradient(faces):
+    def loss(scale, rate):
+        player = _pixel_player()
+        player.encoder = lambda images: scale * images.reshape(images.shape[0], -1)
+        config = FinetuneConfig(encoder_rate=rate)
+        return player_loss(player, faces, MeanCritic(), False, KEY, config)[0]
 
-    def loss(head):
-        own = types.SimpleNamespace(
-            mapping=player.mapping,
-            encoder=lambda images: head * images[:, 0].reshape(len(images), -1)[:, :6],
-            synthesis=player.synthesis,
-        )
-        return [
-            player_loss(own, faces, discriminator, False, KEY, FinetuneConfig(encoder_rate=rate))[0]
-            for rate in (0.0, 0.1)
-        ]
-
-    frozen, trained = jax.jacrev(loss)(jnp.ones(()))
-    assert float(frozen) == 0
-    assert abs(float(trained)) > 0
+    assert float(jax.grad(loss)(0.5, 0.0)) == 0
+    assert abs(float(jax.grad(loss)(0.5, 0.1))) > 0
 
 
 def test_every_part_has_its_own_rate():
