@@ -19,10 +19,12 @@ from experiments.semantic_targets import readout_size, semantic_anchor
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_encoder, load_generator
 from facesem_jax.array_files import npy_bytes, read_array
+from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.loading import resolve
 from facesem_jax.training.autoencode import Autoencoder, Faces, LinearReadout, autoencode_loss
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.training.whitening import whiten_latents, whitening
@@ -112,20 +114,28 @@ def cached(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> jax.Array:
 
 
 class WhiteSpace(NamedTuple):
-    """Encoder and synthesis network in whitened coordinates of W, and encodings in them."""
+    """Encoder and synthesis network in whitened coordinates of W.
+
+    Attributes:
+      encoder: Images to white w.
+      synthesis: White w to images.
+      encodings: Of stream faces, of zero mean and unit covariance.
+      name: Of these coordinates, for files of what was computed in them.
+    """
 
     encoder: Encoder
     synthesis: Synthesis
     encodings: Float[Array, "n d"]
+    name: str
 
 
 def _networks(options: Options) -> tuple[Encoder, Synthesis, str]:
     """Encoder, synthesis network, and a name for them: stage (a)'s, or the given ones."""
+    # By weights or step: a directory written anew, or a run that went on, has other encodings.
     if options.start:
-        name = f"of_{pathlib.Path(options.start).name}"
-        return load_encoder(options.start), load_generator(options.start).synthesis, name
+        digest = checkpoint_digest(resolve(options.start, "encoder"))
+        return load_encoder(options.start), load_generator(options.start).synthesis, digest[:12]
     trained, step = _trained(options)
-    # By the step: a run that went on since has other encodings.
     return trained.encoder, trained.synthesis, str(step)
 
 
@@ -141,9 +151,9 @@ def white_space(options: Options) -> WhiteSpace:
         found = [np.asarray(encode(encoder, batch(i).images)) for i in parts]
         return np.concatenate(found)[: options.encodings]
 
-    file = options.directory / "autoencode" / f"encodings_{name}_{options.encodings}.npy"
-    encodings = cached(file, compute)
+    name = f"{name}_{options.encodings}"
+    encodings = cached(options.directory / "autoencode" / f"encodings_{name}.npy", compute)
     white_encoder, white_synthesis = whiten_latents(encoder, synthesis, encodings)
     mean, matrix, _ = whitening(encodings)
     white = jnp.dot(encodings - mean, matrix, precision=PRECISION)
-    return WhiteSpace(white_encoder, white_synthesis, white)
+    return WhiteSpace(white_encoder, white_synthesis, white, name)

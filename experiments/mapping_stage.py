@@ -73,20 +73,24 @@ def _train(options: Options, name: str, graph, state, loss, batch, faces) -> Non
     )
 
 
-def _coordinates(space: WhiteSpace) -> MetricScale:
-    """Coordinates of W in which flow and mapping network are fitted."""
-    probe, key = jax.jit(metric_probes), jax.random.key(0)
-    found = []
-    for i in range(0, min(_PROBED, len(space.encodings)), _PROBED_AT_ONCE):
-        w = space.encodings[i : i + _PROBED_AT_ONCE]
-        found.append(np.asarray(probe(space.synthesis, w, jax.random.fold_in(key, i))))
-    return metric_scale(np.concatenate(found))
+def _coordinates(options: Options, space: WhiteSpace) -> MetricScale:
+    """Coordinates of W in which flow and mapping network are fitted: the same for both."""
+
+    def compute():
+        probe, key = jax.jit(metric_probes), jax.random.key(0)
+        found = []
+        for i in range(0, min(_PROBED, len(space.encodings)), _PROBED_AT_ONCE):
+            w = space.encodings[i : i + _PROBED_AT_ONCE]
+            found.append(np.asarray(probe(space.synthesis, w, jax.random.fold_in(key, i))))
+        return np.concatenate(found)
+
+    return metric_scale(cached(options.directory / "flow" / f"probes_{space.name}.npy", compute))
 
 
 def fit_flow(options: Options) -> None:
     """Trains the flow on the encodings."""
     space = white_space(options)
-    scale = _coordinates(space)
+    scale = _coordinates(options, space)
     encodings = jnp.dot(space.encodings, scale.forward, precision=PRECISION)
     graph, state = _init_flow(options)
     rows, noise = (jax.random.key(options.seed + k) for k in (5, 6))
@@ -123,7 +127,7 @@ def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
 def fit_mapping(options: Options) -> None:
     """Trains the mapping network to do in one pass what the flow does."""
     space = white_space(options)
-    scale = _coordinates(space)
+    scale = _coordinates(options, space)
     z, y = _carried_pairs(options)
     graph, state = init_state(
         Mapping.of(GENERATOR, rngs=nnx.Rngs(options.seed + 9)), _optimizer(options)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import autoencode_stage
-from experiments.autoencode_stage import previous_state, white_space
+from experiments import autoencode_stage, mapping_stage
+from experiments.autoencode_stage import WhiteSpace, previous_state, white_space
 from experiments.generator_recipe import RECIPE, Options
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGAN2Config
@@ -40,6 +40,11 @@ def test_later_stages_take_given_networks_in_the_place_of_the_first_ones(
         images = jax.random.uniform(jax.random.key(step), (64, 8, 8, 3), minval=-1)
         return Faces(images, jnp.zeros((64, 1)))
 
+    digest = "0123456789abcdef"
+    monkeypatch.setattr(autoencode_stage, "resolve", lambda name, role: f"{name}/{role}")
+    monkeypatch.setattr(
+        autoencode_stage, "checkpoint_digest", {"some/pair/encoder": digest}.__getitem__
+    )
     monkeypatch.setattr(autoencode_stage, "load_encoder", load(encoder))
     generator = types.SimpleNamespace(synthesis=synthesis)
     monkeypatch.setattr(autoencode_stage, "load_generator", load(generator))
@@ -56,11 +61,24 @@ def test_later_stages_take_given_networks_in_the_place_of_the_first_ones(
     np.testing.assert_allclose(
         space.synthesis(space.encoder(images)), synthesis(encoder(images)), atol=1e-4
     )
-    # Encodings are kept under the networks' name, and read again.
+    # Encodings are kept under the weights' digest, and read again.
     (kept,) = (tmp_path / "autoencode").glob("*.npy")
-    assert kept.name == "encodings_of_pair_200.npy"
+    assert kept.name == f"encodings_{space.name}.npy" == "encodings_0123456789ab_200.npy"
     monkeypatch.setattr(autoencode_stage, "stream_batches", lambda seed, size: (None, 1))
     np.testing.assert_array_equal(white_space(options).encodings, space.encodings)
+
+
+def test_flow_and_mapping_share_coordinates(monkeypatch, tmp_path, random_module):
+    config = StyleGAN2Config(8, (4, 4), z_dim=5, w_dim=6, mapping_layers=1)
+    synthesis = random_module(lambda: Synthesis(config, rngs=nnx.Rngs(1)), unit_kernels=True)
+    space = WhiteSpace(None, synthesis, jax.random.normal(jax.random.key(0), (70, 6)), "white")
+    options = Options(stage="flow", directory=tmp_path)
+    first = mapping_stage._coordinates(options, space)
+    np.testing.assert_allclose(first.forward @ first.inverse, np.eye(6), atol=1e-4)
+    assert (tmp_path / "flow" / "probes_white.npy").is_file()
+    monkeypatch.setattr(mapping_stage, "metric_probes", None)  # Not probed again.
+    for one, other in zip(first, mapping_stage._coordinates(options, space), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_stage_that_was_not_run_is_named(tmp_path):
