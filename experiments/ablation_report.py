@@ -38,7 +38,10 @@ def cell(row: Mapping, name: str) -> str:
             return html.DASH
         if name in _SHARES:
             return html.percent(value["mean"], 0)
-        return f"{html.number(value['mean'])} ± {html.number(value['spread'], 1)}"
+        mean = html.number(value["mean"])
+        if row["seeds"] == 1:  # Nothing is known about a spread.
+            return mean
+        return f"{mean} ± {html.number(value['spread'], 1)}"
     if value is None:
         return html.DASH
     return f"{round(value * row['seeds'])} of {row['seeds']}"

@@ -158,6 +158,7 @@ def test_seeds_are_counted_and_averaged():
     np.testing.assert_allclose([row["error"]["mean"], row["error"]["spread"]], [0.2, 0.1])
     assert row["depth_pose"] == {"mean": 0.2, "spread": 0}
     assert cell(row, "yaw_sign") == "1 of 3" and cell(row, "error") == "0.2 ± 0.1"
+    assert cell(row | {"seeds": 1}, "error") == "0.2"
     assert cell(row, "albedo_pose") == "–"
 
 
