@@ -1,7 +1,10 @@
 """Batches of coupled pairs, drawn along directions that are measured anew while a run goes on."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.training.coupled_pairs import coupled_latents, pair_directions, pair_readings
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.state import TrainState, modules_of
+from facesem_jax.training.unfolding import LinearReading, linear_reading
 
 #: Index of the latents that directions are measured on: steps that no sensible training reaches.
 _MEASURED = 20_000_000
@@ -26,11 +30,18 @@ class CouplingConfig:
       every: Steps after which the directions are measured again, with the averaged decomposer.
       faces: Faces that they are measured on, the same ones every time, a multiple of 128.
       seed: Seeds the partners' views and lights.
+      nod: Whether a third of the partners nods: another pitch, beside another yaw or light.
+      mixed: Whether each pair has an angle of its own, see
+        `facesem_jax.training.coupled_pairs.coupled_latents`.
+      unfold: Whether the latents' turn is measured too, and stands in the batch: images and turn.
     """
 
     every: int = 250
     faces: int = 2048
     seed: int = 0
+    nod: bool = False
+    mixed: bool = False
+    unfold: bool = False
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
@@ -39,6 +50,18 @@ class CouplingConfig:
                 f"every {self.every} and faces {self.faces}: use at least 1, and a multiple of "
                 f"{_PIECE}."
             )
+
+
+class Measured(NamedTuple):
+    """What is measured of a source.
+
+    Attributes:
+      directions: See `facesem_jax.training.coupled_pairs.pair_directions`.
+      turn: Yaw in radians as a function of the latent; 0 unless asked for.
+    """
+
+    directions: jax.Array
+    turn: LinearReading
 
 
 class Coupling:
@@ -73,7 +96,7 @@ class Coupling:
             raise FacesemError(f"batch_size is {batch_size}; expected a multiple of {parts}.")
         self.sources, self.count = sources, batch_size // parts
         self.graph, self.loss, self.config = graph, loss, config
-        self._read = jax.jit(pair_readings)
+        self._read = jax.jit(partial(pair_readings, nod=config.nod))
         self._faces = []
         for source in sources:
             pieces = [source.latents(_MEASURED + k, _PIECE) for k in range(config.faces // _PIECE)]
@@ -82,18 +105,28 @@ class Coupling:
     def start(self, state: TrainState) -> TrainState:
         """The state with a place for the directions: no partner moves until they are measured."""
         sizes = [faces[0][0].shape[1] for faces in self._faces]
-        return dataclasses.replace(state, extra=tuple(jnp.zeros((2, d)) for d in sizes))
+        count = 3 if self.config.nod else 2
+        extra = tuple(
+            Measured(jnp.zeros((count, d)), LinearReading(jnp.zeros(d), jnp.zeros(())))
+            for d in sizes
+        )
+        return dataclasses.replace(state, extra=extra)
 
     def batch(self, step: int) -> list[jax.Array]:
         """The latents of a step, half as many of every source as it gives faces."""
         return [source.latents(step, self.count) for source in self.sources]
 
-    def measured(self, decomposer: Decomposer) -> tuple[jax.Array, ...]:
-        """The directions of every source, as a decomposer finds them."""
+    def measured(self, decomposer: Decomposer) -> tuple[Measured, ...]:
+        """What a decomposer finds of every source."""
         found = []
         for faces in self._faces:
+            latents = jnp.concatenate([z for z, _ in faces])
             readings = jnp.concatenate([self._read(decomposer, images) for _, images in faces])
-            found.append(pair_directions(jnp.concatenate([z for z, _ in faces]), readings))
+            turn = LinearReading(jnp.zeros(latents.shape[1]), jnp.zeros(()))
+            if self.config.unfold:
+                turn = linear_reading(latents, readings[:, 0])
+                turn = turn.with_spread(math.radians(self.loss.unfold_spread))
+            found.append(Measured(pair_directions(latents, readings), turn))
         return tuple(found)
 
     def prepare(
@@ -107,7 +140,8 @@ class Coupling:
           latents: From `batch`.
 
         Returns:
-          The state, and images of which the second half are the partners of the first.
+          The state, and images of which the second half are the partners of the first; with
+          ``unfold`` the images and the yaw in radians that their latents have.
         """
         if step % self.config.every == 0:
             decomposer = modules_of(self.graph, state, averaged=True)
@@ -115,10 +149,15 @@ class Coupling:
         angle = jnp.pi * self.loss.rotation(step)
         key = jax.random.fold_in(jax.random.key(self.config.seed), step)
         partners = [
-            coupled_latents(z, directions, angle, jax.random.fold_in(key, k))
-            for k, (z, directions) in enumerate(zip(latents, state.extra, strict=True))
+            coupled_latents(
+                z, found.directions, angle, jax.random.fold_in(key, k), self.config.mixed
+            )
+            for k, (z, found) in enumerate(zip(latents, state.extra, strict=True))
         ]
-        drawn = [
-            s.draw(z) for zs in (latents, partners) for s, z in zip(self.sources, zs, strict=True)
-        ]
-        return state, jnp.concatenate(drawn)
+        pairs = [latents, partners]
+        drawn = [s.draw(z) for zs in pairs for s, z in zip(self.sources, zs, strict=True)]
+        images = jnp.concatenate(drawn)
+        if not self.config.unfold:
+            return state, images
+        turns = [f.turn(z) for zs in pairs for f, z in zip(state.extra, zs, strict=True)]
+        return state, (images, jnp.concatenate(turns))

@@ -10,6 +10,13 @@ In one run, with directions that are measured anew under way, for the turn and f
     python -m experiments.pretrain_decomposer --directory runs/coupled --couple 250 \
         --loss.perceptual 1 --loss.rotation-steps 3000
 
+Faces in near profile, whose yaw such runs fold back, are unfolded from the result of either:
+
+    python -m experiments.pretrain_decomposer --directory runs/decomposer_wide --steps 3000 \
+        --learning-rate 2e-4 --start runs/decomposer_pairs --couple 250 --couple-pitch \
+        --couple-mixed --loss.unfold 10 --loss.exchange 6 --loss.turn-angles 12 20 8 \
+        --loss.render-angles 12 30 8
+
 Resumes from the last checkpoint in the directory.
 """
 
@@ -59,6 +66,8 @@ class Options:
       couple: Couples the run with its sources: half of every batch is the other half turned or
         relit, along directions that the run's own averaged decomposer measures every so many steps;
         --loss.exchange is 2 unless set. 0 for not at all.
+      couple_pitch: Whether a third of the partners of --couple nods instead: another pitch.
+      couple_mixed: Whether each pair of --couple has an angle of its own, up to the curriculum's.
       encoder: Whose features the perceptual term compares (bundled name or directory).
       loss: Weights and schedule of the loss.
     """
@@ -72,6 +81,8 @@ class Options:
     start: str = ""
     pairs: str = ""
     couple: int = 0
+    couple_pitch: bool = False
+    couple_mixed: bool = False
     encoder: str = "digiface64"
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
@@ -176,18 +187,30 @@ def main(options: Options) -> None:
         raise FacesemError(
             "--loss.exchange is about pairs of faces; give --pairs a decomposer, or --couple steps."
         )
+    if not options.couple:
+        if options.couple_pitch or options.couple_mixed:
+            raise FacesemError("--couple-pitch and --couple-mixed say how; give --couple steps.")
+        if loss_config.unfold:
+            raise FacesemError("--loss.unfold needs the latents' turn, which --couple measures.")
     if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
     key = jax.random.key(options.seed + 1)
 
-    def loss(decomposer, images, step):
+    def loss(decomposer, batch, step):
+        images, turn = batch if loss_config.unfold else (batch, None)
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, loss_config, encoder)
+        return decomposer_loss(decomposer, images, step, random, loss_config, encoder, turn)
 
     prepare = None
     if options.couple:
-        config = CouplingConfig(options.couple, seed=options.seed + 4)
+        config = CouplingConfig(
+            options.couple,
+            seed=options.seed + 4,
+            nod=options.couple_pitch,
+            mixed=options.couple_mixed,
+            unfold=bool(loss_config.unfold),
+        )
         sources = face_sources(options)
         coupling = Coupling(sources, options.batch_size, graph, loss_config, config)
         state, batch, prepare = coupling.start(state), coupling.batch, coupling.prepare

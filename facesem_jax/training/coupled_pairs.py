@@ -25,31 +25,53 @@ from facesem_jax.decomposer.decomposer import Decomposer
 from facesem_jax.training.turned_pairs import turn_direction
 
 
-def pair_readings(decomposer: Decomposer, images: Float[Array, "n h w 3"]) -> Float[Array, "n 2"]:
-    """Yaw in radians and the light's x direction, as the decomposer reads them."""
-    return jnp.stack([decomposer.view(images)[:, 1], decomposer.light(images)[:, 2]], axis=1)
+def pair_readings(
+    decomposer: Decomposer, images: Float[Array, "n h w 3"], nod: bool = False
+) -> Float[Array, "n k"]:
+    """What the decomposer reads of pose and light.
+
+    Args:
+      decomposer: The networks.
+      images: In [-1, 1].
+      nod: Whether pitch is wanted too.
+
+    Returns:
+      Yaw in radians and the light's x direction; with ``nod`` also pitch and the light's y
+      direction.
+    """
+    view, light = decomposer.view(images), decomposer.light(images)
+    columns = [view[:, 1], light[:, 2]]
+    if nod:
+        columns += [view[:, 0], light[:, 3]]
+    return jnp.stack(columns, axis=1)
 
 
 def pair_directions(
-    latents: Float[Array, "n d"], readings: Float[Array, "n 2"]
-) -> Float[Array, "2 d"]:
-    """Unit directions that turn the head, and that move the light, each without the other.
+    latents: Float[Array, "n d"], readings: Float[Array, "n k"]
+) -> Float[Array, "r d"]:
+    """Unit directions that turn the head, that move the light, and that make the head nod.
+
+    Each leaves the other reading of its axis alone: the turn and the light's x, the nod and the
+    light's y.
 
     Args:
       latents: Of unit covariance.
-      readings: From `pair_readings`.
+      readings: From `pair_readings`, of two columns or of four.
 
     Returns:
-      The turn, then the light; 0 where a reading does not vary.
+      The turn, the light, and of four readings the nod; 0 where a reading does not vary.
     """
-    yaw, light_x = readings.T
-    return jnp.stack([turn_direction(latents, yaw, light_x), turn_direction(latents, light_x, yaw)])
+    yaw, light_x, *vertical = readings.T
+    found = [turn_direction(latents, yaw, light_x), turn_direction(latents, light_x, yaw)]
+    if vertical:
+        found.append(turn_direction(latents, *vertical))
+    return jnp.stack(found)
 
 
 def moved(
     latents: Float[Array, "n d"],
     directions: Float[Array, "n d"],
-    angle: float | Float[Array, ""],
+    angle: float | Float[Array, ""] | Float[Array, " n"],
     noise: Float[Array, " n"],
 ) -> Float[Array, "n d"]:
     """Latents with another coordinate along one direction each.
@@ -57,7 +79,7 @@ def moved(
     Args:
       latents: Normal, with zero mean and unit covariance.
       directions: Of length 1, or 0 for a latent that stays as it is.
-      angle: phi of the formula above, radians.
+      angle: phi of the formula above, radians, for all or for each.
       noise: Standard normal, epsilon.
 
     Returns:
@@ -70,18 +92,24 @@ def moved(
 
 def coupled_latents(
     latents: Float[Array, "n d"],
-    directions: Float[Array, "2 d"],
+    directions: Float[Array, "r d"],
     angle: float | Float[Array, ""],
     key: Array,
+    mixed: bool = False,
 ) -> Float[Array, "n d"]:
-    """The partners of a batch of latents: turned at even places, relit at odd ones.
+    """The partners of a batch of latents: one turned, one relit, one nodding if asked, and so on.
 
     Args:
       latents: Normal, with zero mean and unit covariance.
       directions: From `pair_directions`.
       angle: How far, radians from 0 to pi; see `moved`.
-      key: Seeds the noise.
+      key: Seeds the noise, and the angles.
+      mixed: Whether each pair has an angle of its own, uniform from 0 to ``angle``. With half a
+        turn for all, a face in near profile only ever meets its mirror pose; mixed, also the front.
     """
-    own = directions[jnp.arange(len(latents)) % 2]
+    if mixed:
+        key, key_angle = jax.random.split(key)
+        angle = angle * jax.random.uniform(key_angle, (len(latents),), latents.dtype)
+    own = directions[jnp.arange(len(latents)) % len(directions)]
     noise = jax.random.normal(key, (len(latents),), latents.dtype)
     return moved(latents, own, angle, noise)

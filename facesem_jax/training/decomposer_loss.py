@@ -28,6 +28,7 @@ from facesem_jax.training.perceptual_loss import (
     early_features,
     feature_error,
 )
+from facesem_jax.training.unfolding import folded_back
 
 #: Signs under a left-right mirror: (pitch, yaw, roll, t_x, t_y, t_z), (ambient, diffuse, d_x, d_y).
 MIRROR_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
@@ -118,6 +119,7 @@ def decomposer_loss(
     key: PRNGKeyArray,
     config: DecomposerLossConfig,
     encoder: Encoder | None = None,
+    turn: Float[Array, " n"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss on a batch of unlabelled faces.
 
@@ -128,10 +130,12 @@ def decomposer_loss(
       key: Seeds the random renders.
       config: Weights and schedule.
       encoder: Whose features the perceptual term compares; its weights are not trained.
+      turn: Yaw in radians as the faces' latents have it
+        (`facesem_jax.training.unfolding.linear_reading`).
 
     Raises:
       FacesemError: With ``exchange`` on a batch that is no row of pairs, or with ``perceptual``
-        but no encoder.
+        but no encoder, or with ``unfold`` but no turn.
 
     Returns:
       The loss, and its terms by name, with ``l1`` the plain mean absolute error of the
@@ -141,6 +145,8 @@ def decomposer_loss(
         raise FacesemError(f"{images.shape[0]} images are no pairs; exchange needs an even batch.")
     if encoder is None and not _left_out(config.perceptual):
         raise FacesemError("The perceptual term needs an encoder; give one, or weight 0.")
+    if turn is None and not _left_out(config.unfold):
+        raise FacesemError("The term against folded yaw needs the latents' turn; give it.")
     c = decomposer.config
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
@@ -191,6 +197,12 @@ def decomposer_loss(
     # A batch's mean strays by chance; pulling at that too would shrink the spread of pitch.
     upright = jax.nn.relu(jnp.abs(jnp.mean(pitch)) - 2.5 / c.xyz_rotation_range)
 
+    short = jnp.zeros(())
+    if not _left_out(config.unfold):
+        from_ = jnp.radians(config.unfold_from)
+        short = jnp.mean(folded_back(parts.view[:, 1], turn, from_))
+        short /= jnp.radians(c.xyz_rotation_range)
+
     # Both are odd under a mirror, so their means are zero over the batch and its mirror images.
     yaw, across = parts.view[:, 1], parts.light[:, 2]
     product = jnp.sum(yaw * across)
@@ -204,6 +216,7 @@ def decomposer_loss(
         + config.exchange * release * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
+        + config.unfold * release * short
         + (release if config.late else 1.0)
         * (
             config.symmetry * symmetry
@@ -222,6 +235,7 @@ def decomposer_loss(
         "render": rendered,
         "turned": turned,
         "upright": upright,
+        "folded": short,
         "independence": correlation,
         "yaw_degrees": jnp.degrees(jnp.std(parts.view[:, 1])),
     }

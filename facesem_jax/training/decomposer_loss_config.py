@@ -49,6 +49,12 @@ class DecomposerLossConfig:
         of a batch of n must show one face in two views or lights
         (`facesem_jax.training.turned_pairs`, `facesem_jax.training.coupled_pairs`). It is
         multiplied by the release of depth: nothing is shared while depth is held.
+      unfold: Weight of yaw's share of the range that it falls short of the latent's turn, for faces
+        that the latent turns by more than ``unfold_from`` degrees, see
+        `facesem_jax.training.unfolding`. It is multiplied by the release of depth.
+      unfold_from: Degrees.
+      unfold_spread: Standard deviation of the latent's turn, degrees. The pictures do not settle
+        the scale of the angles against that of depth; this does.
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
       turn_angles: The same for the turned photographs.
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
@@ -74,6 +80,9 @@ class DecomposerLossConfig:
     upright: float = 2.0
     independence: float = 1.0
     exchange: float = 0.0
+    unfold: float = 0.0
+    unfold_from: float = 18.0
+    unfold_spread: float = 16.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
     window: tuple[float, float] | None = (22.0, 28.0)
@@ -89,6 +98,11 @@ class DecomposerLossConfig:
             raise FacesemError(
                 f"rotation_steps {self.rotation_steps} and rotation_start {self.rotation_start}: "
                 "use at least 0, and a share from 0 to 1."
+            )
+        if self.unfold_from < 0 or not self.unfold_spread > 0:
+            raise FacesemError(
+                f"unfold_from {self.unfold_from} and unfold_spread {self.unfold_spread} are "
+                "angles: use at least 0, and above 0."
             )
 
     def release(self, step: int | Array) -> Float[Array, ""]:

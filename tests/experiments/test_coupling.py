@@ -1,5 +1,6 @@
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,16 +32,19 @@ def source(seed):
 
 
 class Reader(nnx.Module):
-    """Reads yaw along a direction that it learns, the light from the side off the second number."""
+    """Reads yaw along a direction that it learns, at first the first number.
+
+    Light from the side is the second, pitch the third, light from above the fourth.
+    """
 
     def __init__(self):
         self.kernel = nnx.Param(jnp.eye(DIM)[0])
 
     def view(self, x):
-        return jnp.stack([x[:, 0], x @ self.kernel[...]], axis=1)
+        return jnp.stack([x[:, 2], x @ self.kernel[...]], axis=1)
 
     def light(self, x):
-        return jnp.stack([x[:, 0], x[:, 0], x[:, 1]], axis=1)
+        return jnp.stack([x[:, 0], x[:, 0], x[:, 1], x[:, 3]], axis=1)
 
 
 def _loss(reader, images, step):
@@ -71,15 +75,16 @@ def test_directions_are_measured_with_the_average_every_so_many_steps():
     _, coupling, state = _start([source(0)])
     measured, _ = coupling.prepare(0, state, coupling.batch(0))
     again, _ = coupling.prepare(0, state, coupling.batch(3))
-    np.testing.assert_array_equal(measured.extra[0], again.extra[0])
-    assert measured.extra[0][0, 0] > 0.95 and measured.extra[0][1, 1] > 0.95
+    chex.assert_trees_all_equal(measured.extra, again.extra)
+    turn, light = measured.extra[0].directions
+    assert turn[0] > 0.95 and light[1] > 0.95
     # Between, they stay, whatever the decomposer has become.
     average = jax.tree.map(lambda x: jnp.roll(x, 3), state.average)
     turned = dataclasses.replace(measured, average=average)
     kept, _ = coupling.prepare(1, turned, coupling.batch(1))
-    np.testing.assert_array_equal(kept.extra[0], measured.extra[0])
+    chex.assert_trees_all_equal(kept.extra, measured.extra)
     renewed, _ = coupling.prepare(2, turned, coupling.batch(2))
-    assert renewed.extra[0][0, 3] > 0.95
+    assert renewed.extra[0].directions[0, 3] > 0.95
 
 
 def test_partners_follow_the_curriculum():
@@ -89,7 +94,7 @@ def test_partners_follow_the_curriculum():
         own, partners = np.split(np.asarray(images), 2)
         np.testing.assert_array_equal(own[:2], stream_latents(0, step, 2, DIM))
         np.testing.assert_array_equal(own[2:], stream_latents(1, step, 2, DIM))
-        turn, light = coupling.measured(Reader())[0]
+        turn, light = coupling.measured(Reader())[0].directions
         np.testing.assert_allclose(partners[0] @ turn, factor * own[0] @ turn, atol=1e-5)
         np.testing.assert_allclose(partners[1] @ light, factor * own[1] @ light, atol=1e-5)
         state = measured
@@ -102,8 +107,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     resumed = _train(tmp_path / "run", 7)
     for found, expected in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole), strict=True):
         np.testing.assert_array_equal(found, expected)
-    first = _train(tmp_path / "short", 3).extra[0]
-    assert float(jnp.abs(first - whole.extra[0]).max()) > 0.01
+    first = _train(tmp_path / "short", 3).extra[0].directions
+    assert float(jnp.abs(first - whole.extra[0].directions).max()) > 0.01
 
 
 def test_the_weights_alone_are_read_without_the_directions(tmp_path):
@@ -114,6 +119,23 @@ def test_the_weights_alone_are_read_without_the_directions(tmp_path):
     assert found.extra is None
     with pytest.raises(FacesemError, match="another configuration"):
         restore_latest(tmp_path, template)
+
+
+def test_a_third_nods_and_the_turn_of_every_latent_stands_in_the_batch():
+    graph, state = init_state(Reader(), OPTIMIZER)
+    config = dataclasses.replace(CONFIG, nod=True, unfold=True)
+    coupling = Coupling([source(0)], 12, graph, LOSS, config)
+    state = coupling.start(state)
+    state, (images, turn) = coupling.prepare(4, state, coupling.batch(4))
+    # Yaw is the first number; the turn has a spread of its own.
+    spread = np.radians(LOSS.unfold_spread)
+    np.testing.assert_allclose(turn, spread * images[:, 0], atol=0.02)
+    own, partners = np.split(np.asarray(images), 2)
+    assert state.extra[0].directions.shape == (3, DIM)
+    for k, number in enumerate((0, 1, 2, 0, 1, 2)):  # Yaw, light, pitch: see Reader.
+        change = partners[k] - own[k]
+        np.testing.assert_allclose(change[number], -2 * own[k, number], atol=0.5)
+        np.testing.assert_allclose(np.delete(change, number), 0, atol=0.5)
 
 
 def test_batches_that_are_no_pairs_are_refused():

@@ -67,3 +67,17 @@ def test_exchange_without_pairs_is_refused(tmp_path):
     with pytest.raises(FacesemError, match="give --pairs"):
         main(options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"couple_mixed": True}, "give --couple steps"),
+        ({"couple_pitch": True}, "give --couple steps"),
+        ({"loss": DecomposerLossConfig(unfold=1.0)}, "which --couple measures"),
+    ],
+)
+def test_what_coupling_alone_can_do_is_refused_without_it(tmp_path, wrong, message):
+    with pytest.raises(FacesemError, match=message):
+        main(Options(directory=tmp_path, **wrong))
+    assert not list(tmp_path.iterdir())

@@ -25,6 +25,15 @@ def test_readings_are_yaw_and_the_lights_x(tiny_decomposer):
     np.testing.assert_allclose(found[:, 1], tiny_decomposer.light(images)[:, 2])
 
 
+def test_pitch_and_the_lights_y_come_after_them_if_asked(tiny_decomposer):
+    images = jnp.asarray(RNG.uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
+    found = pair_readings(tiny_decomposer, images, nod=True)
+    assert found.shape == (2, 4)
+    np.testing.assert_array_equal(found[:, :2], pair_readings(tiny_decomposer, images))
+    np.testing.assert_allclose(found[:, 2], tiny_decomposer.view(images)[:, 0])
+    np.testing.assert_allclose(found[:, 3], tiny_decomposer.light(images)[:, 3])
+
+
 def test_each_direction_leaves_the_other_reading_alone():
     z = jnp.asarray(RNG.standard_normal((20_000, DIM)), jnp.float32)
     readings = jnp.stack([z[:, 0] + 0.5 * z[:, 1], 0.3 * z[:, 1] + 0.2 * z[:, 0]], axis=1)
@@ -34,6 +43,16 @@ def test_each_direction_leaves_the_other_reading_alone():
     np.testing.assert_allclose(np.linalg.norm([turn, light], axis=1), 1, atol=1e-5)
     assert abs(gradients[1] @ turn) < 0.02 and gradients[0] @ turn > 0.4
     assert abs(gradients[0] @ light) < 0.05 and gradients[1] @ light > 0.1
+
+
+def test_the_nod_is_the_third_and_leaves_the_lights_y_alone():
+    z = jnp.asarray(RNG.standard_normal((20_000, DIM)), jnp.float32)
+    two = jnp.stack([z[:, 0], z[:, 1]], axis=1)
+    four = jnp.concatenate([two, jnp.stack([z[:, 2] + z[:, 3], z[:, 3]], axis=1)], axis=1)
+    found = pair_directions(z, four)
+    np.testing.assert_array_equal(found[:2], pair_directions(z, two))
+    np.testing.assert_allclose(found[2, 2], 1, atol=0.01)
+    assert abs(found[2, 3]) < 0.05
 
 
 def test_a_reading_that_does_not_vary_moves_nothing():
@@ -78,3 +97,18 @@ def test_even_places_are_turned_and_odd_ones_relit():
     )
     other = coupled_latents(z, directions, 1.0, jax.random.key(1))
     assert float(jnp.abs(other - coupled_latents(z, directions, 1.0, key)).max()) > 0.1
+
+
+def test_mixed_pairs_have_angles_of_their_own_up_to_the_given_one():
+    z = jnp.asarray(RNG.standard_normal((20_000, DIM)), jnp.float32)
+    directions = jnp.eye(DIM)[jnp.array([0])]
+    key = jax.random.key(3)
+    small = coupled_latents(z, directions, 0.3, key, mixed=True) - z
+    np.testing.assert_array_equal(small[:, 1:], 0)
+    # E|change|^2 = 2 (1 - E cos) of a normal coordinate, E cos = sin(0.3) / 0.3.
+    wanted = 2 * (1 - np.sin(0.3) / 0.3)
+    np.testing.assert_allclose(jnp.mean(jnp.square(small[:, 0])), wanted, rtol=0.05)
+    wide = coupled_latents(z, directions, jnp.pi, key, mixed=True)
+    np.testing.assert_allclose(jnp.std(wide[:, 0]), 1, rtol=0.03)
+    correlation = np.corrcoef(np.asarray(wide[:, 0]), np.asarray(z[:, 0]))[0, 1]
+    assert abs(correlation) < 0.03  # From the same pose to its mirror image, evenly.

@@ -79,6 +79,12 @@ def test_schedules_that_cannot_be_are_refused(schedule):
         DecomposerLossConfig(**schedule)
 
 
+@pytest.mark.parametrize("angles", [{"unfold_from": -1.0}, {"unfold_spread": 0.0}])
+def test_angles_that_cannot_be_are_refused(angles):
+    with pytest.raises(FacesemError, match="are angles"):
+        DecomposerLossConfig(**angles)
+
+
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_window_is_a_bump_on_a_floor(size):
     window = np.asarray(photometric_window(size, (22.0, 28.0)))

@@ -129,6 +129,25 @@ def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
         assert rest > 0.05 if extra else abs(rest) < 1e-4
 
 
+def test_the_term_against_folded_yaw_is_a_share_of_the_range_and_needs_the_turn(
+    tiny_decomposer, images
+):
+    yaw = tiny_decomposer.view(images)[:, 1]
+    turn = yaw + jnp.radians(jnp.array([30.0, -30.0, 0.0, 30.0]))
+    config = dataclasses.replace(BARE, unfold=2.0, unfold_from=20.0)
+
+    def value(config, step):
+        return decomposer_loss(tiny_decomposer, images, step, KEY, config, None, turn)
+
+    total, terms = value(config, 9)
+    np.testing.assert_allclose(terms["folded"], 3 / 4 * 30 / 60, rtol=1e-4)
+    np.testing.assert_allclose(total - value(BARE, 9)[0], 2 * terms["folded"], rtol=1e-4)
+    # While depth is held no direction is there that could say it.
+    np.testing.assert_allclose(value(config, 0)[0], value(BARE, 0)[0], rtol=1e-6)
+    with pytest.raises(FacesemError, match="needs the latents' turn"):
+        decomposer_loss(tiny_decomposer, images, 9, KEY, config)
+
+
 def test_rotations_grow_to_their_full_size():
     config = DecomposerLossConfig(rotation_steps=100, rotation_start=0.2)
     found = [float(config.rotation(step)) for step in (0, 50, 100, 1000)]

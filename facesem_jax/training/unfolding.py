@@ -1,0 +1,115 @@
+r"""Yaw of large turns from the latent, where the reading of the picture folds back.
+
+A decomposer that learned from faces of small and middling turns takes one in near profile for a
+slightly turned one: beyond some angle its yaw falls again, and the photometric loss cannot mend
+that, since the albedo has adapted to the wrong view. Along the latent's direction of the turn the
+head goes on turning. So the direction is fitted where the reading is right, about the front, and
+extrapolated: the linear encoding of semantics that "Unsupervised Disentanglement of Linear-Encoded
+Facial Semantics" (CVPR 2021) builds on, used to correct the reading itself. The extrapolation is
+rough, but it does not fold. So it is a lower bound during training: once view is on the right
+side, the photometric loss draws it to the right angle.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from facesem_jax.conv import PRECISION
+from facesem_jax.errors import FacesemError
+
+
+class LinearReading(NamedTuple):
+    """A reading as a linear function of the latent.
+
+    Attributes:
+      slope: (d,).
+      offset: The value at 0.
+    """
+
+    slope: Float[Array, " d"]
+    offset: Float[Array, ""]
+
+    def __call__(self, latents: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """The reading of latents."""
+        return jnp.dot(latents, self.slope, precision=PRECISION) + self.offset
+
+    def with_spread(self, spread: float) -> "LinearReading":
+        """The same function times a number: of that standard deviation over normal latents."""
+        factor = spread / jnp.maximum(jnp.linalg.norm(self.slope), 1e-12)
+        return LinearReading(self.slope * factor, self.offset * factor)
+
+
+def linear_reading(
+    latents: Float[Array, "n d"],
+    reading: Float[Array, " n"],
+    central: float = 0.5,
+    rounds: int = 8,
+    ridge: float = 1e-3,
+) -> LinearReading:
+    r"""A reading as a linear function of the latent, fitted where that function is small.
+
+    .. math:: f = \arg\min_f \sum_{|f(z_i)| \le l} (y_i - f(z_i))^2 + \lambda n \|f\|^2,
+       \quad l = \text{the quantile of } |f(z)| \text{ at the share } c,
+
+    by as many rounds of ridge regression, the first on all latents. They are chosen by
+    :math:`f(z_i)`, not by :math:`y_i`: a choice by the reading would keep those that folded back to
+    the front, and bend the fit.
+
+    Args:
+      latents: Of unit variance.
+      reading: Of the pictures that the latents stand for.
+      central: c, the share of the faces that the reading is trusted on, those nearest to 0.
+      rounds: Of the fit.
+      ridge: lambda, of latents in units of their standard deviation.
+
+    Returns:
+      f.
+
+    Raises:
+      FacesemError: If the share holds fewer than 4 latents for each of their coordinates.
+    """
+    count = int(central * len(latents))
+    if count < 4 * latents.shape[1]:
+        raise FacesemError(
+            f"{count} of {len(latents)} faces are too few to fit latents of {latents.shape[1]} "
+            f"coordinates; draw at least {math.ceil(4 * latents.shape[1] / central)}."
+        )
+    mean, scale = jnp.mean(latents, axis=0), jnp.maximum(jnp.std(latents, axis=0), 1e-12)
+    columns = jnp.concatenate([(latents - mean) / scale, jnp.ones_like(latents[:, :1])], axis=1)
+    identity = jnp.eye(columns.shape[1], dtype=columns.dtype)
+    weight = jnp.ones_like(reading)
+    for _ in range(rounds):
+        weighted = columns * weight[:, None]
+        normal = jnp.matmul(weighted.T, columns, precision=PRECISION)
+        normal += ridge * jnp.sum(weight) * identity
+        right = jnp.matmul(weighted.T, reading, precision=PRECISION)
+        found = jnp.linalg.solve(normal, right)
+        slope = found[:-1] / scale
+        fitted = LinearReading(slope, found[-1] - slope @ mean)
+        size = jnp.abs(fitted(latents))
+        weight = (size <= jnp.quantile(size, central)).astype(reading.dtype)
+    return fitted
+
+
+def folded_back(
+    yaw: Float[Array, " n"], extrapolated: Float[Array, " n"], trusted: float
+) -> Float[Array, " n"]:
+    r"""How far a yaw falls short of the latent's turn, for faces that are turned far by the latent.
+
+    .. math:: \max(0, |f_i| - \operatorname{sign}(f_i)\, y_i)
+       \text{ where } |f_i| > t, \text{ else } 0
+
+    One-sided: a face may be turned further than the extrapolation says. The extrapolation needs a
+    spread of its own (`LinearReading.with_spread`). With that of the fit, yaw grows without end:
+    what the far faces gain the near ones take up, on which the next fit rests, and depth flattens.
+
+    Args:
+      yaw: y, of the network that is trained.
+      extrapolated: f(z), see `linear_reading`.
+      trusted: t, in the yaw's unit.
+    """
+    short = jax.nn.relu(jnp.abs(extrapolated) - jnp.sign(extrapolated) * yaw)
+    return jnp.where(jnp.abs(extrapolated) > trusted, short, 0)
