@@ -78,10 +78,15 @@ def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, late
         return jnp.concatenate([run(f, w[i : i + 64]) for i in range(0, len(w), 64)])
 
     fit = regression_directions(latents[:4096], yaw(latents[:4096]), ("yaw",))
-    assert float(fit.r2_heldout[0]) > 0.88
+    assert float(fit.r2_heldout[0]) > 0.9
     held_out = latents[4096:]
     step = unit_step(fit.v[0])
-    # Ten degrees: samples are turned by as much, and beyond 20 the decomposer's yaw saturates.
-    moved = [yaw(apply_edit(held_out, step, t)) for t in (-10.0, 10.0)]
-    change = float(jnp.mean(moved[1] - moved[0])) / 2
-    assert 8 < change < 12
+
+    def change(degrees):
+        moved = [yaw(apply_edit(held_out, step, t)) for t in (-degrees, degrees)]
+        return float(jnp.mean(moved[1] - moved[0])) / 2
+
+    # Three quarters of what is asked, and no less of more: samples turn by 17 degrees.
+    small, large = change(10.0), change(20.0)
+    assert 7 < small < 11
+    assert 1.9 < large / small < 2.1
