@@ -47,6 +47,7 @@ th, td {
   border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: anywhere;
 }
 th { overflow-wrap: break-word; }
+td { min-width: calc(6ch + 28px); }
 thead th { color: var(--quiet); font-size: 0.85rem; }
 tr > :last-child { padding-right: 0; }
 .headline td:nth-child(2) { font-weight: 600; white-space: nowrap; }
