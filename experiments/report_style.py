@@ -44,15 +44,15 @@ img { display: block; height: auto; }
 table { border-collapse: collapse; font-size: 0.94rem; }
 th, td {
   text-align: left; vertical-align: baseline; padding: 9px 28px 9px 0;
-  border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: anywhere;
+  border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: break-word;
 }
-th { overflow-wrap: break-word; }
-td { min-width: calc(6ch + 28px); }
 thead th { color: var(--quiet); font-size: 0.85rem; }
 tr > :last-child { padding-right: 0; }
 .headline td:nth-child(2) { font-weight: 600; white-space: nowrap; }
 .headline th, .headline td:nth-child(3) { white-space: nowrap; }
 .headline td:last-child { color: var(--quiet); min-width: 260px; white-space: normal; }
+/* Settings hold paths and digests; elsewhere no word or number is broken. */
+.narrow td { overflow-wrap: anywhere; }
 .narrow th, .narrow td { padding-top: 5px; padding-bottom: 5px; }
 .right td:last-child { text-align: right; }
 .cells { display: grid; width: max-content; font-size: 0.85rem; }
