@@ -140,15 +140,17 @@ def summary(results: Sequence[Mapping]) -> dict:
       ``seeds``, ``diverged``; ``convex_seeds``, the share of seeds with more than half of the faces
       convex; ``yaw_sign``, the share with the landmarks' sign of yaw (a correlation above `CLEAR`;
       ``None`` without landmarks); and of every number its mean and standard deviation over the
-      seeds that have it, ``None`` where none has.
+      seeds that have it, ``None`` where none has, the latter also where only one has.
     """
     finished = [r for r in results if "error" in r]
     names = dict.fromkeys(k for r in finished for k in r)
     numbers = {}
     for name in names:
         values = [r[name] for r in finished if r.get(name) is not None]
-        spread = [float(f(values)) for f in (np.mean, np.std)] if values else [None, None]
-        numbers[name] = dict(zip(("mean", "spread"), spread, strict=True))
+        numbers[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "spread": float(np.std(values)) if len(values) > 1 else None,
+        }
     measured = any("yaw" in r for r in finished)
     count = len(results)
     return {

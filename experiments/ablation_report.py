@@ -39,7 +39,7 @@ def cell(row: Mapping, name: str) -> str:
         if name in _SHARES:
             return html.percent(value["mean"], 0)
         mean = html.number(value["mean"])
-        if row["seeds"] == 1:  # Nothing is known about a spread.
+        if value["spread"] is None:  # One seed has it: nothing is known.
             return mean
         return f"{mean} ± {html.number(value['spread'], 1)}"
     if value is None:
