@@ -61,4 +61,6 @@ def test_the_bundled_mouth_belongs_to_the_mouth():
     """At the atlas's own point."""
     x, y = Anchors().mouth
     found = components_at(load_directions(), (64 * y - 0.5, 64 * x - 0.5), least=0)
-    assert sum(f.strength for f in found if f.region == "mouth") > 0.8
+    assert [f.region for f in found[:2]] == ["mouth", "mouth"]
+    # The rest is mostly the chin's, which moves with the mouth.
+    assert sum(f.strength for f in found if f.region == "mouth") > 0.7
