@@ -30,7 +30,7 @@ class CouplingConfig:
       every: Steps after which the directions are measured again, with the averaged decomposer.
       faces: Faces that they are measured on, the same ones every time, a multiple of 128.
       seed: Seeds the partners' views and lights.
-      nod: Whether a third of the partners nods: another pitch, beside another yaw or light.
+      pitch: Whether a third of the partners nods: another pitch, beside another yaw or light.
       mixed: Whether each pair has an angle of its own, see
         `facesem_jax.training.coupled_pairs.coupled_latents`.
       unfold: Whether the latents' turn is measured too, and stands in the batch: images and turn.
@@ -39,7 +39,7 @@ class CouplingConfig:
     every: int = 250
     faces: int = 2048
     seed: int = 0
-    nod: bool = False
+    pitch: bool = False
     mixed: bool = False
     unfold: bool = False
 
@@ -57,11 +57,11 @@ class Measured(NamedTuple):
 
     Attributes:
       directions: See `facesem_jax.training.coupled_pairs.pair_directions`.
-      turn: Yaw in radians as a function of the latent; 0 unless asked for.
+      turn: Yaw in radians as a function of the latent; ``None`` unless asked for.
     """
 
     directions: jax.Array
-    turn: LinearReading
+    turn: LinearReading | None
 
 
 class Coupling:
@@ -96,7 +96,7 @@ class Coupling:
             raise FacesemError(f"batch_size is {batch_size}; expected a multiple of {parts}.")
         self.sources, self.count = sources, batch_size // parts
         self.graph, self.loss, self.config = graph, loss, config
-        self._read = jax.jit(partial(pair_readings, nod=config.nod))
+        self._read = jax.jit(partial(pair_readings, pitch=config.pitch))
         self._faces = []
         for source in sources:
             pieces = [source.latents(_MEASURED + k, _PIECE) for k in range(config.faces // _PIECE)]
@@ -105,9 +105,12 @@ class Coupling:
     def start(self, state: TrainState) -> TrainState:
         """The state with a place for the directions: no partner moves until they are measured."""
         sizes = [faces[0][0].shape[1] for faces in self._faces]
-        count = 3 if self.config.nod else 2
+        count = 3 if self.config.pitch else 2
         extra = tuple(
-            Measured(jnp.zeros((count, d)), LinearReading(jnp.zeros(d), jnp.zeros(())))
+            Measured(
+                jnp.zeros((count, d)),
+                LinearReading(jnp.zeros(d), jnp.zeros(())) if self.config.unfold else None,
+            )
             for d in sizes
         )
         return dataclasses.replace(state, extra=extra)
@@ -122,7 +125,7 @@ class Coupling:
         for faces in self._faces:
             latents = jnp.concatenate([z for z, _ in faces])
             readings = jnp.concatenate([self._read(decomposer, images) for _, images in faces])
-            turn = LinearReading(jnp.zeros(latents.shape[1]), jnp.zeros(()))
+            turn = None
             if self.config.unfold:
                 turn = linear_reading(latents, readings[:, 0])
                 turn = turn.with_spread(math.radians(self.loss.unfold_spread))

@@ -207,7 +207,7 @@ def main(options: Options) -> None:
         config = CouplingConfig(
             options.couple,
             seed=options.seed + 4,
-            nod=options.couple_pitch,
+            pitch=options.couple_pitch,
             mixed=options.couple_mixed,
             unfold=bool(loss_config.unfold),
         )

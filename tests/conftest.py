@@ -1,6 +1,5 @@
 import math
 import os
-import pathlib
 import shutil
 import tempfile
 
@@ -32,16 +31,6 @@ def pytest_unconfigure():
     """Removes the compiled programs, in the process that made their directory."""
     if _made_here:
         shutil.rmtree(os.environ[_OWN_CACHE], ignore_errors=True)
-
-
-#: Files of whole runs: few tests, and long ones.
-_LONG = ("notebooks/", "experiments/", "test_documented_code.py", "test_bundled.py")
-
-
-def pytest_collection_modifyitems(items):
-    """Files of long tests come first, so that no process is left alone with one at the end."""
-    here = pathlib.Path(__file__).parent
-    items.sort(key=lambda item: not str(item.path.relative_to(here)).startswith(_LONG))
 
 
 _ONES = ("scale", "var")

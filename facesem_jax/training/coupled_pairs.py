@@ -26,22 +26,22 @@ from facesem_jax.training.turned_pairs import turn_direction
 
 
 def pair_readings(
-    decomposer: Decomposer, images: Float[Array, "n h w 3"], nod: bool = False
+    decomposer: Decomposer, images: Float[Array, "n h w 3"], pitch: bool = False
 ) -> Float[Array, "n k"]:
     """What the decomposer reads of pose and light.
 
     Args:
       decomposer: The networks.
       images: In [-1, 1].
-      nod: Whether pitch is wanted too.
+      pitch: Whether pitch is wanted too.
 
     Returns:
-      Yaw in radians and the light's x direction; with ``nod`` also pitch and the light's y
+      Yaw in radians and the light's x direction; with ``pitch`` also pitch and the light's y
       direction.
     """
     view, light = decomposer.view(images), decomposer.light(images)
     columns = [view[:, 1], light[:, 2]]
-    if nod:
+    if pitch:
         columns += [view[:, 0], light[:, 3]]
     return jnp.stack(columns, axis=1)
 

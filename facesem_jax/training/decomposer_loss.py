@@ -146,7 +146,9 @@ def decomposer_loss(
     if encoder is None and not _left_out(config.perceptual):
         raise FacesemError("The perceptual term needs an encoder; give one, or weight 0.")
     if turn is None and not _left_out(config.unfold):
-        raise FacesemError("The term against folded yaw needs the latents' turn; give it.")
+        raise FacesemError(
+            "The term against folded yaw needs the latents' turn; give it, or weight 0."
+        )
     c = decomposer.config
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
@@ -199,9 +201,8 @@ def decomposer_loss(
 
     short = jnp.zeros(())
     if not _left_out(config.unfold):
-        from_ = jnp.radians(config.unfold_from)
-        short = jnp.mean(folded_back(parts.view[:, 1], turn, from_))
-        short /= jnp.radians(c.xyz_rotation_range)
+        radians = folded_back(parts.view[:, 1], turn, jnp.radians(config.unfold_from))
+        short = jnp.mean(radians) / jnp.radians(c.xyz_rotation_range)
 
     # Both are odd under a mirror, so their means are zero over the batch and its mirror images.
     yaw, across = parts.view[:, 1], parts.light[:, 2]

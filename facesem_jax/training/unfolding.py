@@ -19,13 +19,14 @@ from jaxtyping import Array, Float
 
 from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
+from facesem_jax.semantics.environment import ridge_regression
 
 
 class LinearReading(NamedTuple):
     """A reading as a linear function of the latent.
 
     Attributes:
-      slope: (d,).
+      slope: (d,), unit of the reading per unit of the latent.
       offset: The value at 0.
     """
 
@@ -51,22 +52,22 @@ def linear_reading(
 ) -> LinearReading:
     r"""A reading as a linear function of the latent, fitted where that function is small.
 
-    .. math:: f = \arg\min_f \sum_{|f(z_i)| \le l} (y_i - f(z_i))^2 + \lambda n \|f\|^2,
+    .. math:: f = \arg\min_f \sum_{|f(z_i)| \le l} (y_i - f(z_i))^2,
        \quad l = \text{the quantile of } |f(z)| \text{ at the share } c,
 
-    by as many rounds of ridge regression, the first on all latents. They are chosen by
+    by rounds of ridge regression (`ridge_regression`), the first on all latents. They are chosen by
     :math:`f(z_i)`, not by :math:`y_i`: a choice by the reading would keep those that folded back to
     the front, and bend the fit.
 
     Args:
       latents: Of unit variance.
-      reading: Of the pictures that the latents stand for.
+      reading: Of the pictures that the latents stand for, in any unit.
       central: c, the share of the faces that the reading is trusted on, those nearest to 0.
       rounds: Of the fit.
-      ridge: lambda, of latents in units of their standard deviation.
+      ridge: As for `ridge_regression`.
 
     Returns:
-      f.
+      f, in the reading's unit.
 
     Raises:
       FacesemError: If the share holds fewer than 4 latents for each of their coordinates.
@@ -77,20 +78,11 @@ def linear_reading(
             f"{count} of {len(latents)} faces are too few to fit latents of {latents.shape[1]} "
             f"coordinates; draw at least {math.ceil(4 * latents.shape[1] / central)}."
         )
-    mean, scale = jnp.mean(latents, axis=0), jnp.maximum(jnp.std(latents, axis=0), 1e-12)
-    columns = jnp.concatenate([(latents - mean) / scale, jnp.ones_like(latents[:, :1])], axis=1)
-    identity = jnp.eye(columns.shape[1], dtype=columns.dtype)
-    weight = jnp.ones_like(reading)
+    nearest = jnp.arange(len(latents))
     for _ in range(rounds):
-        weighted = columns * weight[:, None]
-        normal = jnp.matmul(weighted.T, columns, precision=PRECISION)
-        normal += ridge * jnp.sum(weight) * identity
-        right = jnp.matmul(weighted.T, reading, precision=PRECISION)
-        found = jnp.linalg.solve(normal, right)
-        slope = found[:-1] / scale
-        fitted = LinearReading(slope, found[-1] - slope @ mean)
-        size = jnp.abs(fitted(latents))
-        weight = (size <= jnp.quantile(size, central)).astype(reading.dtype)
+        v, intercept = ridge_regression(latents[nearest], reading[nearest, None], ridge)
+        fitted = LinearReading(v[0], intercept[0])
+        nearest = jnp.argsort(jnp.abs(fitted(latents)))[:count]
     return fitted
 
 
@@ -110,6 +102,9 @@ def folded_back(
       yaw: y, of the network that is trained.
       extrapolated: f(z), see `linear_reading`.
       trusted: t, in the yaw's unit.
+
+    Returns:
+      (n,), in the yaw's unit.
     """
     short = jax.nn.relu(jnp.abs(extrapolated) - jnp.sign(extrapolated) * yaw)
     return jnp.where(jnp.abs(extrapolated) > trusted, short, 0)

@@ -123,7 +123,7 @@ def test_the_weights_alone_are_read_without_the_directions(tmp_path):
 
 def test_a_third_nods_and_the_turn_of_every_latent_stands_in_the_batch():
     graph, state = init_state(Reader(), OPTIMIZER)
-    config = dataclasses.replace(CONFIG, nod=True, unfold=True)
+    config = dataclasses.replace(CONFIG, pitch=True, unfold=True)
     coupling = Coupling([source(0)], 12, graph, LOSS, config)
     state = coupling.start(state)
     state, (images, turn) = coupling.prepare(4, state, coupling.batch(4))

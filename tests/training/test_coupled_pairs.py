@@ -27,7 +27,7 @@ def test_readings_are_yaw_and_the_lights_x(tiny_decomposer):
 
 def test_pitch_and_the_lights_y_come_after_them_if_asked(tiny_decomposer):
     images = jnp.asarray(RNG.uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
-    found = pair_readings(tiny_decomposer, images, nod=True)
+    found = pair_readings(tiny_decomposer, images, pitch=True)
     assert found.shape == (2, 4)
     np.testing.assert_array_equal(found[:, :2], pair_readings(tiny_decomposer, images))
     np.testing.assert_allclose(found[:, 2], tiny_decomposer.view(images)[:, 0])

@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.unfolding import (
-    folded_back,
-    linear_reading,
-)
+from facesem_jax.training.unfolding import folded_back, linear_reading
 
 COUNT, DIM = 4000, 6
 
@@ -39,12 +36,14 @@ def test_the_fit_about_the_front_goes_on_where_the_reading_folds():
     assert np.polyfit(np.asarray(angle), np.asarray(everywhere), 1)[0] < 0.85
 
 
-def test_without_a_limit_it_is_ridge_regression():
+def test_one_round_is_ridge_regression_on_all_faces():
     z, _, reading = _folded()
-    columns = np.asarray((z - z.mean(0)) / z.std(0), np.float64)
-    columns = np.c_[columns, np.ones(COUNT)]
-    normal = columns.T @ columns + 0.1 * COUNT * np.eye(DIM + 1)
-    wanted = columns @ np.linalg.solve(normal, columns.T @ np.asarray(reading, np.float64))
+    x, y = (np.asarray(a, np.float64) for a in (z, reading))
+    centred = x - x.mean(axis=0)
+    covariance = centred.T @ centred / COUNT
+    penalised = covariance + 0.1 * np.trace(covariance) / DIM * np.eye(DIM)
+    slope = np.linalg.solve(penalised, centred.T @ (y - y.mean()) / COUNT)
+    wanted = centred @ slope + y.mean()
     found = linear_reading(z, reading, rounds=1, ridge=0.1)(z)
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
