@@ -28,7 +28,7 @@ def decomposer():
 
 @pytest.fixture(scope="module")
 def latents(generator):
-    z = jax.random.normal(jax.random.key(11), (4224, generator.config.z_dim))
+    z = jax.random.normal(jax.random.key(11), (2176, generator.config.z_dim))
     return generator.mapping(z)
 
 
@@ -77,9 +77,9 @@ def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, late
     def yaw(w):
         return jnp.concatenate([run(f, w[i : i + 64]) for i in range(0, len(w), 64)])
 
-    fit = regression_directions(latents[:4096], yaw(latents[:4096]), ("yaw",))
+    fit = regression_directions(latents[:2048], yaw(latents[:2048]), ("yaw",))
     assert float(fit.r2_heldout[0]) > 0.9
-    held_out = latents[4096:]
+    held_out = latents[2048:]
     step = unit_step(fit.v[0])
 
     def change(degrees):

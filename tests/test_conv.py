@@ -8,6 +8,8 @@ from facesem_jax import conv
 from facesem_jax.conv import conv2d
 from facesem_jax.errors import FacesemError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Kernels up to this area have a tangent rule of their own.
 AREA = conv._TAPS_AREA
 # Kernel size, stride, padding: on both sides of that threshold, each with both strides.

@@ -7,6 +7,8 @@ import pytest
 from facesem_jax import load_generator
 from facesem_jax.errors import FacesemError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # A tensor from every part of every format.
 TENSORS = [
     ("stylegan2-rosinality", "style.2.weight"),

@@ -7,6 +7,8 @@ from PIL import Image
 from facesem_jax.decomposer.crop import CROPS, CropBox, crop_and_resize, crop_box, parse_crop
 from facesem_jax.errors import FacesemError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_the_whole_frame_at_its_own_size_is_exact():
     images = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))

@@ -14,6 +14,8 @@ from facesem_jax.decomposer.networks import (
     conv_transpose_4x4,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ATOL = 1e-4
 
 

@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from facesem_jax.decomposer import camera, shading
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CAMERA = camera.intrinsics(64, 10.0)
 ATOL = 1e-4

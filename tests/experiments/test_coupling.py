@@ -17,7 +17,10 @@ from facesem_jax.training.face_stream import stream_latents
 from facesem_jax.training.state import init_state, make_step
 
 # Orbax's own threads still report what the loop has made one error of.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 DIM = 6
 CONFIG = CouplingConfig(every=2, faces=256, seed=5)
 LOSS = DecomposerLossConfig(rotation_steps=4, rotation_start=0.0)

@@ -9,6 +9,8 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig
 from facesem_jax.training.face_stream import stream_latents
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DIM = 6
 
 

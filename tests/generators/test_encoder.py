@@ -8,6 +8,8 @@ from flax import nnx
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = EncoderConfig(16, (2, 4, 4), w_dim=5, groups=2)
 _encode = jax.jit(lambda encoder, x: encoder(x))
 

@@ -5,6 +5,8 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import components
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SHAPE = (6, 5, 4)
 
 

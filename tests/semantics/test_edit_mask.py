@@ -6,6 +6,8 @@ from facesem_jax.decomposer.crop import CropBox
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import edit_mask as em
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = DecomposerConfig.compact(image_size=32)
 DEPTH = np.full((32, 32), 1.0, np.float32)
 

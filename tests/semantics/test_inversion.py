@@ -18,6 +18,8 @@ from facesem_jax.semantics.inversion import (
     stream_inversion,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 D, SIZE, LAYERS = 6, 4, 3
 PLAIN = InversionSettings(prior_weight=0.0, learning_rate=0.1)
 

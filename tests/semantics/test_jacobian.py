@@ -9,6 +9,8 @@ from facesem_jax.semantics.baselines import jacobian_central_differences
 from facesem_jax.semantics.jacobian import jacobian, pushed_rows, single_sample
 from facesem_jax.semantics.sample_jacobian import SampleJacobian
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 D, C, SIZE = 6, 5, 8
 
 

@@ -6,6 +6,8 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import moments as m
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def samples(n=40, dtype=jnp.float32):
     key_a, key_b = jax.random.split(jax.random.key(0))

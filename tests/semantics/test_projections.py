@@ -6,6 +6,8 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.projections import project_unit_sphere
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_no_unit_vector_is_nearer():
     rng = np.random.default_rng(0)

@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from facesem_jax.semantics import starts
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def _planted(seed=0, n=120, d=12, components=4):

@@ -6,6 +6,8 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.varimax import varimax, varimax_directions
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def _criterion(loadings):
     return np.sum(np.mean(loadings**4, axis=0) - np.mean(loadings**2, axis=0) ** 2)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from facesem_jax.training.coupled_pairs import (
     coupled_latents,
@@ -9,6 +10,8 @@ from facesem_jax.training.coupled_pairs import (
     pair_readings,
 )
 from facesem_jax.training.turned_pairs import reflected
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 DIM = 8

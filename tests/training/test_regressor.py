@@ -4,6 +4,8 @@ import pytest
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.regressor import RegressorConfig, fit_regressor, read_off
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = RegressorConfig(resolution=8, channels=(8, 8), steps=150, batch_size=32)
 
 

@@ -10,6 +10,8 @@ from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.training.whitening import whiten_latents, whitening
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 W_DIM = 5
 
 
