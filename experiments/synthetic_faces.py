@@ -55,6 +55,20 @@ FILES = ("metrics.json", "errors.npz", "report.html")
 _SHOWN = 8
 
 
+def heads_loss() -> DecomposerLossConfig:
+    """The loss for heads that differ in place and turn, drawn from no latents."""
+    return DecomposerLossConfig(
+        hold_steps=400,
+        ramp_steps=600,
+        late=True,
+        known_shift=0.006,
+        unfold=10.0,
+        unfold_from=14.0,
+        unfold_spread=12.0,
+        unfold_after=1000,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Trains on synthetic heads and measures depth, view and light against the truth.
@@ -68,7 +82,9 @@ class Options:
       steps: Steps of the training without labels.
       supervised_steps: Steps of the supervised training.
       batch_size: Heads per step.
-      learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine).
+      learning_rate: Of Adam without labels; falls to a tenth over the last 40 % of the steps
+        (cosine).
+      supervised_learning_rate: The same with labels.
       prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`; the default is
         taller than the bundled decomposer's, which is made for faces that fill the frame. Every
         stage needs the same.
@@ -82,15 +98,16 @@ class Options:
     stage: Literal["all", "render", "train", "supervised", "evaluate"] = "all"
     heads: int = 12000
     test_heads: int = 1000
-    steps: int = 6000
+    steps: int = 3400
     supervised_steps: int = 3000
     batch_size: int = 16
-    learning_rate: float = 4e-4
+    learning_rate: float = 8e-4
+    supervised_learning_rate: float = 4e-4
     prior: tuple[float, float, float, float] = (0.6, -1.3, 22.0, 40.0)
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/synthetic_faces")
     quick: bool = False
-    loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
+    loss: DecomposerLossConfig = dataclasses.field(default_factory=heads_loss)
 
     def checked(self) -> "Options":
         """The options, reduced by ``quick``.
@@ -106,7 +123,7 @@ class Options:
             self, heads=400, test_heads=100, steps=60, supervised_steps=60, batch_size=8
         )
         # A directory of its own: a quick run must not stand in the way of a real one.
-        loss = dataclasses.replace(self.loss, hold_steps=20, ramp_steps=20)
+        loss = dataclasses.replace(self.loss, hold_steps=20, ramp_steps=20, unfold_after=40)
         return dataclasses.replace(reduced, runs=self.runs / "quick", loss=loss)
 
     @property
@@ -114,11 +131,9 @@ class Options:
         """The decomposer's configuration."""
         return DecomposerConfig.compact(depth_prior=self.prior)
 
-    def training(self, name: str, steps: int) -> TrainingConfig:
+    def training(self, name: str, steps: int, learning_rate: float) -> TrainingConfig:
         """The configuration of one of the trainings."""
-        return TrainingConfig(
-            self.runs / name, steps, self.batch_size, self.learning_rate, self.seed
-        )
+        return TrainingConfig(self.runs / name, steps, self.batch_size, learning_rate, self.seed)
 
 
 def head_sets(options: Options, track: Track) -> tuple[HeadSet, HeadSet]:
@@ -204,10 +219,12 @@ def main(options: Options) -> None:
     with progress_track() as track:
         training, test = head_sets(options, track)
     if options.stage in ("all", "train"):
-        config = options.training("unsupervised", options.steps)
+        config = options.training("unsupervised", options.steps, options.learning_rate)
         train_unsupervised(config, training, options.loss, options.sizes)
     if options.stage in ("all", "supervised"):
-        train_supervised(options.training("supervised", options.supervised_steps), training)
+        rate = options.supervised_learning_rate
+        config = options.training("supervised", options.supervised_steps, rate)
+        train_supervised(config, training)
     if options.stage not in ("all", "evaluate"):
         return
     with OutputDirectory(options.output, FILES) as output:

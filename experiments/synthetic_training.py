@@ -13,12 +13,17 @@ from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.pretrain_decomposer import init_training
 from experiments.synthetic_sets import HeadSet, shuffled_batches
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from experiments.unfolded_pictures import PictureTurnConfig, PictureTurns
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.decomposer.networks import EncoderDecoder
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decomposer_loss
 from facesem_jax.training.losses import masked_mean
 from facesem_jax.training.state import init_state, make_step, modules_of
+
+#: Heads that the turn is fitted on, and the most components that stand for one.
+_FITTED = 2048
+_COMPONENTS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +84,28 @@ def train_unsupervised(
     key = jax.random.key(config.seed + 1)
     shown = heads.images(slice(0, 12))
 
-    def loss(decomposer, images, step):
-        return decomposer_loss(decomposer, images, step, jax.random.fold_in(key, step), loss_config)
+    def loss(decomposer, batch, step):
+        images, turn = batch if loss_config.unfold else (batch, None)
+        random = jax.random.fold_in(key, step)
+        return decomposer_loss(decomposer, images, step, random, loss_config, turn=turn)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)
         return faces_sheet(decompose_faces(module, shown, loss_config.release(state.step)))
 
+    prepare = None
+    if loss_config.unfold:
+        fitted = heads.images(slice(0, _FITTED))
+        turn_config = PictureTurnConfig(components=min(_COMPONENTS, len(fitted) // 8))
+        turns = PictureTurns(fitted, graph, loss_config, turn_config)
+        state, prepare = turns.start(state), turns.prepare
     state = run_training(
         config.loop,
         state,
         make_step(graph, loss, optimizer),
         lambda step: heads.images(rows(step)),
         sheet,
+        prepare,
     )
     return modules_of(graph, state, averaged=True)
 

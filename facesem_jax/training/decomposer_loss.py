@@ -157,6 +157,7 @@ def decomposer_loss(
         decomposer, parts, images, window, config, release, encoder
     )
 
+    half_width = c.rotation_center_depth * jnp.tan(jnp.radians(c.fov_degrees) / 2)
     half_range = (c.max_depth - c.min_depth) / 2
     inner = (parts.depth - (c.min_depth + c.max_depth) / 2)[:, :, 2:-2] / half_range
     deviation = inner - jnp.tanh(depth_prior(c, images.dtype))[:, 2:-2]
@@ -169,10 +170,12 @@ def decomposer_loss(
         shared = jnp.mean(jnp.abs(canonical - partners(canonical)) * window[..., None])
 
     def pose_and_light_error(seen, view, light):
-        angles = (decomposer.view(seen) - view) / jnp.radians(c.xyz_rotation_range)
-        return jnp.mean(jnp.abs(angles[:, :3])) + 0.2 * jnp.mean(
-            jnp.abs(decomposer.light(seen) - light)
-        )
+        difference = decomposer.view(seen) - view
+        angles = difference[:, :3] / jnp.radians(c.xyz_rotation_range)
+        error = jnp.mean(jnp.abs(angles)) + 0.2 * jnp.mean(jnp.abs(decomposer.light(seen) - light))
+        if config.known_shift:
+            error += jnp.mean(jnp.abs(difference[:, 3:5])) / half_width
+        return error
 
     mirrored, rendered, turned = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
     if not _left_out(config.mirror_consistency):
@@ -184,12 +187,14 @@ def decomposer_loss(
     # Own renders and turned photographs are training data for the two encoders alone.
     fixed = jax.lax.stop_gradient(parts)
     key_render, key_turn, key_light = jax.random.split(key, 3)
+    shift = share * config.known_shift
     if not _left_out(config.render_consistency):
         angles = share * jnp.array(config.render_angles)
-        known = jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, angles))
+        known = jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, angles, shift))
         rendered = pose_and_light_error(*known)
     if not _left_out(config.turn_consistency):
-        view = turned_views(fixed.view, key_turn, share * jnp.array(config.turn_angles), c)
+        angles = share * jnp.array(config.turn_angles)
+        view = turned_views(fixed.view, key_turn, angles, c, shift)
         # Lights change hands too: a face lit from one side must not pass for a turned one.
         light = jax.random.permutation(key_light, fixed.light)
         photographs = turn_photographs(decomposer, fixed, images, view, light)
@@ -203,6 +208,7 @@ def decomposer_loss(
     if not _left_out(config.unfold):
         radians = folded_back(parts.view[:, 1], turn, jnp.radians(config.unfold_from))
         short = jnp.mean(radians) / jnp.radians(c.xyz_rotation_range)
+        short *= jnp.asarray(step) >= config.unfold_after
 
     # Both are odd under a mirror, so their means are zero over the batch and its mirror images.
     yaw, across = parts.view[:, 1], parts.light[:, 2]

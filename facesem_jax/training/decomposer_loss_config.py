@@ -53,10 +53,15 @@ class DecomposerLossConfig:
         that the latent turns by more than ``unfold_from`` degrees, see
         `facesem_jax.training.unfolding`. It is multiplied by the release of depth.
       unfold_from: Degrees.
+      unfold_after: Steps before this term comes into force: it needs a yaw to fit.
       unfold_spread: Standard deviation of the latent's turn, degrees. The pictures do not settle
         the scale of the angles against that of depth; this does.
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
       turn_angles: The same for the turned photographs.
+      known_shift: Standard deviation of the places (t_x, t_y) of both, scene units, for heads that
+        are not in one place: a convex head that turns moves its front to the side, and a shift is
+        easily taken for a turn. The shift is then part of the consistencies of known views, in
+        units of half the picture. 0 where the pictures are aligned.
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
         photometric terms; its floor is 0.1. The face fills the middle, hair and background the
         sides. ``None`` weighs all pixels alike.
@@ -82,9 +87,11 @@ class DecomposerLossConfig:
     exchange: float = 0.0
     unfold: float = 0.0
     unfold_from: float = 18.0
+    unfold_after: int = 0
     unfold_spread: float = 16.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
+    known_shift: float = 0.0
     window: tuple[float, float] | None = (22.0, 28.0)
 
     def __post_init__(self):
@@ -99,10 +106,13 @@ class DecomposerLossConfig:
                 f"rotation_steps {self.rotation_steps} and rotation_start {self.rotation_start}: "
                 "use at least 0, and a share from 0 to 1."
             )
-        if self.unfold_from < 0 or not self.unfold_spread > 0:
+        if self.known_shift < 0:
+            raise FacesemError(f"known_shift is {self.known_shift}; use at least 0.")
+        if self.unfold_from < 0 or not self.unfold_spread > 0 or self.unfold_after < 0:
             raise FacesemError(
                 f"unfold_from {self.unfold_from} and unfold_spread {self.unfold_spread} are "
-                "angles: use at least 0, and above 0."
+                f"angles, unfold_after {self.unfold_after} steps: use at least 0, above 0, and at "
+                "least 0."
             )
 
     def release(self, step: int | Array) -> Float[Array, ""]:

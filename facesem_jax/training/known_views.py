@@ -19,19 +19,26 @@ def turned_views(
     key: PRNGKeyArray,
     angles: Sequence[float] | Float[Array, "3"],
     config: DecomposerConfig,
+    shift: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "n 6"]:
-    """Views with random changes of the three angles.
+    """Views with random changes of the three angles, and of the place.
 
     Args:
       view: The views to change.
       key: Seeds the changes.
       angles: Standard deviations of the change of (pitch, yaw, roll), degrees.
       config: Gives the range of the view, of which nine tenths are kept to.
+      shift: Standard deviation of the change of t_x and of t_y, scene units.
     """
     # Short of the encoder's own limit, which it could not reach.
     limit = 0.9 * jnp.radians(config.xyz_rotation_range)
     noise = jax.random.normal(key, (view.shape[0], 3)) * jnp.radians(jnp.asarray(angles))
-    return jnp.concatenate([jnp.clip(view[:, :3] + noise, -limit, limit), view[:, 3:]], axis=1)
+    turned = jnp.clip(view[:, :3] + noise, -limit, limit)
+    # From a key of its own: without shifts the turns are what they were before there were any.
+    moved = jax.random.normal(jax.random.fold_in(key, 1), (view.shape[0], 2)) * shift
+    far = 0.9 * config.xy_translation_range
+    place = jnp.clip(view[:, 3:5] + moved, -far, far)
+    return jnp.concatenate([turned, place, view[:, 5:]], axis=1)
 
 
 def turn_photographs(
@@ -79,6 +86,7 @@ def random_render(
     parts: Decomposition,
     key: PRNGKeyArray,
     angles: Sequence[float] | Float[Array, "3"],
+    shift: float | Float[Array, ""] = 0.0,
 ) -> tuple[Float[Array, "n h w 3"], Float[Array, "n 6"], Float[Array, "n 4"]]:
     """Draws each face in a view nearby and in the light of another face.
 
@@ -87,6 +95,7 @@ def random_render(
       parts: A `Decomposition` of n faces.
       key: Seeds the views and the exchange of lights.
       angles: Standard deviation of the change of (pitch, yaw, roll), in degrees.
+      shift: Standard deviation of the change of t_x and of t_y, scene units.
 
     Returns:
       Images, and the views and lights they were drawn with. What the canonical frame does not
@@ -94,7 +103,7 @@ def random_render(
     """
     config = decomposer.config
     key_view, key_light = jax.random.split(key)
-    view = turned_views(parts.view, key_view, angles, config)
+    view = turned_views(parts.view, key_view, angles, config, shift)
     light = jax.random.permutation(key_light, parts.light)
     image = decomposer.canonical_image(parts, light)
     warp = canonical_warp(parts.depth, view, config)

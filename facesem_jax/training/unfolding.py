@@ -42,6 +42,18 @@ class LinearReading(NamedTuple):
         factor = spread / jnp.maximum(jnp.linalg.norm(self.slope), 1e-12)
         return LinearReading(self.slope * factor, self.offset * factor)
 
+    def apart_from(self, other: "LinearReading") -> "LinearReading":
+        r"""The part that another direction of the latents does not change.
+
+        .. math:: s - s_o (s_o \cdot s) / \|s_o\|^2
+
+        Of latents of unit covariance it is uncorrelated with the other reading too. A turn and a
+        shift of a head are independent, but a reading of one may have taken up some of the other.
+        """
+        length = jnp.maximum(jnp.sum(jnp.square(other.slope)), 1e-12)
+        share = jnp.sum(self.slope * other.slope) / length
+        return LinearReading(self.slope - share * other.slope, self.offset - share * other.offset)
+
 
 def linear_reading(
     latents: Float[Array, "n d"],

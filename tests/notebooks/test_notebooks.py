@@ -77,6 +77,7 @@ def environment():
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONHASHSEED": "0",
     }
     with pytest.MonkeyPatch.context() as patch:

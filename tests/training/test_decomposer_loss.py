@@ -79,9 +79,11 @@ def test_schedules_that_cannot_be_are_refused(schedule):
         DecomposerLossConfig(**schedule)
 
 
-@pytest.mark.parametrize("angles", [{"unfold_from": -1.0}, {"unfold_spread": 0.0}])
+@pytest.mark.parametrize(
+    "angles", [{"unfold_from": -1.0}, {"unfold_spread": 0.0}, {"unfold_after": -1}]
+)
 def test_angles_that_cannot_be_are_refused(angles):
-    with pytest.raises(FacesemError, match="are angles"):
+    with pytest.raises(FacesemError, match="are angles, unfold_after"):
         DecomposerLossConfig(**angles)
 
 

@@ -142,8 +142,11 @@ def test_the_term_against_folded_yaw_is_a_share_of_the_range_and_needs_the_turn(
     total, terms = value(config, 9)
     np.testing.assert_allclose(terms["folded"], 3 / 4 * 30 / 60, rtol=1e-4)
     np.testing.assert_allclose(total - value(BARE, 9)[0], 2 * terms["folded"], rtol=1e-4)
-    # While depth is held no direction is there that could say it.
+    # While depth is held no direction is there that could say it, nor before a step of its own.
     np.testing.assert_allclose(value(config, 0)[0], value(BARE, 0)[0], rtol=1e-6)
+    later = dataclasses.replace(config, unfold_after=9)
+    np.testing.assert_allclose(value(later, 8)[0], value(BARE, 8)[0], rtol=1e-6)
+    np.testing.assert_allclose(value(later, 9)[0], total, rtol=1e-6)
     with pytest.raises(FacesemError, match="needs the latents' turn"):
         decomposer_loss(tiny_decomposer, images, 9, KEY, config)
 
@@ -171,6 +174,28 @@ def test_the_curriculum_scales_the_known_views(tiny_decomposer, images):
         for share in (0.1, 0.2)
     )
     np.testing.assert_allclose(2 * small, large, atol=1e-5)
+
+
+def test_known_views_are_shifted_where_heads_are_not_in_one_place(tiny_decomposer, images):
+    still, decomposer = jnp.zeros(3), tiny_decomposer
+    config = dataclasses.replace(decomposer.config, xy_translation_range=0.1)
+    view = jnp.zeros((2000, 6)).at[:, 3:].set(jnp.array([0.085, -0.03, 0.01]))
+    moved = turned_views(view, KEY, still, config, 0.004) - view
+    np.testing.assert_array_equal(moved[:, [0, 1, 2, 5]], 0)
+    assert float(jnp.max(moved[:, 3])) <= 0.0051  # Nine tenths of the range are kept to.
+    np.testing.assert_allclose(np.std(moved[:, 4]), 0.004, rtol=0.05)
+    assert abs(np.corrcoef(moved[:, 3], moved[:, 4])[0, 1]) < 0.1
+    # The error of the place, in units of half the picture, joins those of angles and light.
+    with_shift = dataclasses.replace(BARE, mirror_consistency=1.0, known_shift=1e-9)
+    without = dataclasses.replace(with_shift, known_shift=0.0)
+    more, less = (_loss(decomposer, images, c)[1]["mirror"] for c in (with_shift, without))
+    seen, own = decomposer.view(images[:, :, ::-1])[:, 3:5], decomposer.view(images)[:, 3:5]
+    half = np.tan(np.radians(decomposer.config.fov_degrees / 2))
+    wanted = np.abs(seen - own * np.array([-1, 1])).mean() / half
+    assert wanted > 1e-3
+    np.testing.assert_allclose(more - less, wanted, rtol=1e-3)
+    with pytest.raises(FacesemError, match="known_shift is -1"):
+        DecomposerLossConfig(known_shift=-1)
 
 
 def test_without_a_window_all_pixels_weigh_alike():

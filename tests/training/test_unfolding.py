@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.unfolding import folded_back, linear_reading
+from facesem_jax.training.unfolding import LinearReading, folded_back, linear_reading
 
 COUNT, DIM = 4000, 6
 
@@ -74,3 +74,21 @@ def test_only_faces_that_the_latent_turns_far_fall_short_and_only_on_its_side():
     np.testing.assert_allclose(folded_back(yaw, turn, 18.0), [10, 0, 35, 32, 0, 0])
     slopes = jax.grad(lambda y: jnp.sum(folded_back(y, turn, 18.0)))(yaw)
     np.testing.assert_array_equal(slopes, [-1, 0, -1, 1, 0, 0])
+
+
+def test_apart_from_another_reading_is_uncorrelated_with_it():
+    rng = np.random.default_rng(3)
+    latents = jnp.asarray(rng.normal(size=(20000, 5)), jnp.float32)
+    one, other = (
+        LinearReading(jnp.asarray(rng.normal(size=5), jnp.float32), jnp.asarray(float(k)))
+        for k in (1, 2)
+    )
+    apart = one.apart_from(other)
+    assert abs(np.corrcoef(apart(latents), other(latents))[0, 1]) < 0.03
+    share = (one.slope @ other.slope) / (other.slope @ other.slope)
+    np.testing.assert_allclose(
+        apart(latents), one(latents) - share * other(latents), rtol=1e-4, atol=1e-4
+    )
+    # One that reads nothing takes nothing away.
+    nothing = LinearReading(jnp.zeros(5), jnp.zeros(()))
+    np.testing.assert_array_equal(one.apart_from(nothing).slope, one.slope)
