@@ -288,7 +288,8 @@ def test_exchange_compares_the_partners_maps(tiny_decomposer, photographs):
     config = DecomposerLossConfig(hold_steps=0, ramp_steps=1, exchange=2.0)
     loss = jax.jit(lambda images: decomposer_loss(tiny_decomposer, images, 9, KEY, config))
     one, two = photographs[:1], photographs[1:2]
-    assert loss(jnp.concatenate([one, one]))[1]["shared"] == 0
+    # The rows of a batch may be rounded differently: how, depends on the processor.
+    assert loss(jnp.concatenate([one, one]))[1]["shared"] < 1e-6
     assert loss(jnp.concatenate([one, two]))[1]["shared"] > 0.01
     with pytest.raises(FacesemError, match="3 images are no pairs"):
         decomposer_loss(tiny_decomposer, photographs, 9, KEY, config)
