@@ -6,7 +6,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from experiments.coupling import Measured
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import mirror
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
@@ -73,9 +72,9 @@ class PictureTurns:
         self._read = jax.jit(lambda decomposer, x: decomposer.view(x)[:, 1])
 
     def start(self, state: TrainState) -> TrainState:
-        """The state with a place for the fit."""
+        """The state with a place for the fit, a `LinearReading`."""
         none = LinearReading(jnp.zeros(self.config.components), jnp.zeros(()))
-        return dataclasses.replace(state, extra=Measured(None, none))
+        return dataclasses.replace(state, extra=none)
 
     def prepare(self, step: int, state: TrainState, images) -> tuple[TrainState, tuple]:
         """Fits the turn where it is time to, and adds it to the batch.
@@ -96,8 +95,8 @@ class PictureTurns:
             # A mirror image has the opposite yaw, so the reading has no offset.
             turn = LinearReading(turn.slope, jnp.zeros(()))
             turn = turn.with_spread(math.radians(self.loss.unfold_spread))
-            state = dataclasses.replace(state, extra=Measured(None, turn))
-        return state, (images, self._turn(self._components, state.extra.turn, images))
+            state = dataclasses.replace(state, extra=turn)
+        return state, (images, self._turn(self._components, state.extra, images))
 
 
 def _odd(images):

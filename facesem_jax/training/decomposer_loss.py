@@ -187,7 +187,7 @@ def decomposer_loss(
     # Own renders and turned photographs are training data for the two encoders alone.
     fixed = jax.lax.stop_gradient(parts)
     key_render, key_turn, key_light = jax.random.split(key, 3)
-    shift = share * config.known_shift
+    shift = share * config.known_shift if config.known_shift else None
     if not _left_out(config.render_consistency):
         angles = share * jnp.array(config.render_angles)
         known = jax.lax.stop_gradient(random_render(decomposer, fixed, key_render, angles, shift))

@@ -19,7 +19,7 @@ def turned_views(
     key: PRNGKeyArray,
     angles: Sequence[float] | Float[Array, "3"],
     config: DecomposerConfig,
-    shift: float | Float[Array, ""] = 0.0,
+    shift: float | Float[Array, ""] | None = None,
 ) -> Float[Array, "n 6"]:
     """Views with random changes of the three angles, and of the place.
 
@@ -28,12 +28,14 @@ def turned_views(
       key: Seeds the changes.
       angles: Standard deviations of the change of (pitch, yaw, roll), degrees.
       config: Gives the range of the view, of which nine tenths are kept to.
-      shift: Standard deviation of the change of t_x and of t_y, scene units.
+      shift: Standard deviation of the change of t_x and of t_y, scene units; ``None`` leaves them.
     """
     # Short of the encoder's own limit, which it could not reach.
     limit = 0.9 * jnp.radians(config.xyz_rotation_range)
     noise = jax.random.normal(key, (view.shape[0], 3)) * jnp.radians(jnp.asarray(angles))
     turned = jnp.clip(view[:, :3] + noise, -limit, limit)
+    if shift is None:
+        return jnp.concatenate([turned, view[:, 3:]], axis=1)
     # From a key of its own: without shifts the turns are what they were before there were any.
     moved = jax.random.normal(jax.random.fold_in(key, 1), (view.shape[0], 2)) * shift
     far = 0.9 * config.xy_translation_range
@@ -86,7 +88,7 @@ def random_render(
     parts: Decomposition,
     key: PRNGKeyArray,
     angles: Sequence[float] | Float[Array, "3"],
-    shift: float | Float[Array, ""] = 0.0,
+    shift: float | Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, "n h w 3"], Float[Array, "n 6"], Float[Array, "n 4"]]:
     """Draws each face in a view nearby and in the light of another face.
 
@@ -95,7 +97,7 @@ def random_render(
       parts: A `Decomposition` of n faces.
       key: Seeds the views and the exchange of lights.
       angles: Standard deviation of the change of (pitch, yaw, roll), in degrees.
-      shift: Standard deviation of the change of t_x and of t_y, scene units.
+      shift: Standard deviation of the change of t_x and of t_y, scene units; ``None`` leaves them.
 
     Returns:
       Images, and the views and lights they were drawn with. What the canonical frame does not

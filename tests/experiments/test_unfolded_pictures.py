@@ -122,7 +122,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     # Stopped between two fits.
     train(tmp_path / "run", 3)
     chex.assert_trees_all_equal(train(tmp_path / "run", 5), whole)
-    assert float(jnp.linalg.norm(whole.extra.turn.slope)) > 0
+    assert float(jnp.linalg.norm(whole.extra.slope)) > 0
 
 
 def test_numbers_that_cannot_be_are_refused():
