@@ -5,11 +5,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from facesem_jax.conv import PRECISION
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import mirror
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
-from facesem_jax.training.picture_components import picture_components
+from facesem_jax.training.losses import halve
+from facesem_jax.training.principal_components import unit_components
 from facesem_jax.training.state import TrainState, modules_of
 from facesem_jax.training.unfolding import LinearReading, linear_reading
 
@@ -61,14 +64,14 @@ class PictureTurns:
         """
         self.graph, self.loss, self.config = graph, loss, config
         self._images = images
-        odd = _odd(jnp.asarray(images))
-        components = picture_components(odd, config.components)
-        # Of the pictures and their mirror images together the mean is 0.
-        self._components = components._replace(mean=jnp.zeros_like(components.mean))
-        self._latents = self._components(odd)
-        there, back = (self._components(_odd(jnp.roll(images, k, axis=2))) for k in (1, -1))
+        # The mean of pictures and their mirror images together has no odd part.
+        flat = _flat_odd(jnp.asarray(images))
+        basis = unit_components(np.asarray(flat), config.components)
+        self._basis = jnp.asarray(basis, flat.dtype)
+        self._latents = self._components(self._basis, images)
+        there, back = (self._components(self._basis, jnp.roll(images, k, axis=2)) for k in (1, -1))
         self._shift = LinearReading(jnp.mean(there - back, axis=0), jnp.zeros(()))
-        self._turn = jax.jit(lambda components, turn, x: turn(components(_odd(x))))
+        self._turn = jax.jit(lambda basis, turn, x: turn(self._components(basis, x)))
         self._read = jax.jit(lambda decomposer, x: decomposer.view(x)[:, 1])
 
     def start(self, state: TrainState) -> TrainState:
@@ -96,9 +99,13 @@ class PictureTurns:
             turn = LinearReading(turn.slope, jnp.zeros(()))
             turn = turn.with_spread(math.radians(self.loss.unfold_spread))
             state = dataclasses.replace(state, extra=turn)
-        return state, (images, self._turn(self._components, state.extra, images))
+        return state, (images, self._turn(self._basis, state.extra, images))
+
+    @staticmethod
+    def _components(basis, images):
+        return jnp.dot(_flat_odd(images), basis, precision=PRECISION)
 
 
-def _odd(images):
-    """The part of pictures that changes its sign under a mirror."""
-    return (images - mirror(images)) / 2
+def _flat_odd(images):
+    """The part of pictures that changes its sign under a mirror, at half their size, flat."""
+    return halve((images - mirror(images)) / 2).reshape(len(images), -1)

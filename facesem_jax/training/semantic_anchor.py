@@ -22,6 +22,7 @@ from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.regions import Atlas
 from facesem_jax.training.losses import halve
+from facesem_jax.training.principal_components import unit_components
 
 #: Parts of the face whose albedo counts once more, and the atlas's regions they are made of.
 PARTS = {
@@ -74,18 +75,6 @@ def semantic_features(
     return jnp.concatenate([parts.view[:, :_ANGLES], parts.light, *flat], axis=1)
 
 
-def _components(x: np.ndarray, count: int) -> np.ndarray:
-    """Leading principal components of centred rows, scaled to unit variance of the scores."""
-    values, vectors = np.linalg.eigh(x.T @ x / len(x))
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    if not values[-1] > 1e-12 * values[0]:
-        raise FacesemError(
-            f"the semantics vary in fewer than {count} directions over {len(x)} faces; give more "
-            "faces, or ask for fewer components."
-        )
-    return vectors / np.sqrt(values)
-
-
 def fit_projection(
     features: Float[np.ndarray, "n f"], size: int, config: AnchorConfig = AnchorConfig()
 ) -> Projection:
@@ -115,7 +104,7 @@ def fit_projection(
         raise FacesemError("an angle or a value of the light is the same for all faces.")
     matrix = np.zeros((features.shape[1], config.size))
     matrix[:first, :first] = np.diag(1 / deviation)
-    columns = [_components(albedo, config.albedo)]
+    columns = [unit_components(albedo, config.albedo)]
     atlas = Atlas(half, half)
     for names in PARTS.values():
         weight = sum(atlas.masks[atlas.names.index(name)] for name in names)
@@ -123,7 +112,7 @@ def fit_projection(
         total = weight.sum(axis=0)
         x = albedo.reshape(len(albedo), -1, 3)
         colour = np.sum(weight * x, axis=1, keepdims=True) / total
-        found = _components((weight * (x - colour)).reshape(len(x), -1), config.part)
+        found = unit_components((weight * (x - colour)).reshape(len(x), -1), config.part)
         # The same map, applied to the albedo itself: <weight (a - colour), v> = <v', a> with
         # v' = weight v - weight <weight, v> / <weight>, per colour channel.
         v = weight * found.T.reshape(config.part, -1, 3)
@@ -131,7 +120,7 @@ def fit_projection(
         columns.append(v.reshape(config.part, -1).T)
     columns = np.concatenate(columns, axis=1)
     matrix[first:second, first : first + columns.shape[1]] = columns
-    matrix[second:, first + columns.shape[1] :] = _components(depth, config.depth)
+    matrix[second:, first + columns.shape[1] :] = unit_components(depth, config.depth)
     return Projection(mean.astype(np.float32), matrix.astype(np.float32))
 
 
