@@ -11,6 +11,7 @@ is 0.60 e below the eyes. In the aligned frame: side 0.73, centre at (0.5, 0.617
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -134,9 +135,14 @@ def crop_and_resize(
     if size < 1:
         raise FacesemError(f"size is {size}; expected at least 1.")
     box = crop_box(box)
-    n, h, w, c = images.shape
-    if box == CROPS["identity"] and h == w == size:
+    if box == CROPS["identity"] and images.shape[1] == images.shape[2] == size:
         return images
+    return _resized(images, box, size)
+
+
+@partial(jax.jit, inline=True, static_argnames=("box", "size"))
+def _resized(images, box: CropBox, size: int):
+    n, h, w, c = images.shape
     scales = (size / (box.height * h), size / (box.width * w))
     shifts = (-box.top * h * scales[0], -box.left * w * scales[1])
     # Pre-rounding to float32 would move the crop of a float64 image.

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from facesem_jax.conv import conv_transpose_4x4
 from facesem_jax.normalization import GroupNorm
+from facesem_jax.one_program import one_program
 from facesem_jax.stages import Stages, last_stage
 
 _HIGHEST = lax.Precision.HIGHEST
@@ -212,6 +213,7 @@ class EncoderDecoder(nnx.Module):
         )
         self.out = _conv(nf, channels, 5, 1, 2, rngs)
 
+    @one_program
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h w c"]:
         """Applies the network; no activation at the end.
 
@@ -223,10 +225,12 @@ class EncoderDecoder(nnx.Module):
         """
         return last_stage(self.stages(images))
 
+    @one_program
     def encode(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n z"]:
         """The first half alone: images to the bottleneck's values, none below 0."""
         return last_stage(self._encoder_stages(images))[:, 0, 0]
 
+    @one_program
     def decode(self, code: Float[Array, "n z"]) -> Float[Array, "n h w c"]:
         """The second half alone: ``decode(encode(images))`` is the whole network."""
         return last_stage(self._decoder_stages(code[:, None, None]))
@@ -275,6 +279,7 @@ class Encoder(nnx.Module):
         self.bottleneck = Block(_conv(8 * nf, 8 * nf, image_size // 16, 1, "VALID", rngs), relu)
         self.out = _conv(8 * nf, outputs, 1, 1, "VALID", rngs)
 
+    @one_program
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n k"]:
         """Applies the network.
 
@@ -326,6 +331,7 @@ class ConfidenceNet(nnx.Module):
         self.fine_out = _conv(nf, 2, 5, 1, 2, rngs)
         self.coarse_out = _conv(2 * nf, 2, 3, 1, 1, rngs)
 
+    @one_program
     def __call__(
         self, images: Float[Array, "n h w 3"]
     ) -> tuple[Float[Array, "n h w 2"], Float[Array, "n h4 w4 2"]]:

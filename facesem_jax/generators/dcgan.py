@@ -13,6 +13,7 @@ from facesem_jax.conv import PRECISION, conv_transpose_4x4
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer
+from facesem_jax.one_program import one_program
 from facesem_jax.stages import Stages, last_stage
 
 # As in PyTorch's BatchNorm2d, with which the weights were trained.
@@ -123,8 +124,6 @@ class DCGANSynthesis(nnx.Module):
 
     def stages(self, w: Float[Array, "n z"]) -> Stages:
         """Every layer's output with its name, in order; the last is the image."""
-        check_shape("z", w, (None, self.w_dim))
-        check_floating("z", w)
         x = jnp.einsum("nc,hwco->nhwo", w, self.kernels[0][...], precision=PRECISION)
         for index, norm in enumerate(self.norms):
             x = jax.nn.relu(norm(x))
@@ -144,6 +143,12 @@ class DCGANSynthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
+        check_shape("z", w, (None, self.w_dim))
+        check_floating("z", w)
+        return self._drawn(w)
+
+    @one_program
+    def _drawn(self, w):
         return last_stage(self.stages(w))
 
 

@@ -14,6 +14,7 @@ from facesem_jax.conv import PRECISION, conv2d
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.layers import leaky_relu
 from facesem_jax.normalization import GroupNorm
+from facesem_jax.one_program import one_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Encoder(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
+        check_images("images", images, self.config.resolution)
+        return self._encoded(images)
+
+    @one_program
+    def _encoded(self, images):
         *_, x = self.stages(images)
         x = x.reshape(x.shape[0], -1)
         return jnp.dot(x, self.head[...], precision=PRECISION) + self.bias[...]

@@ -10,6 +10,7 @@ from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.config import StyleGANConfig
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, leaky_relu, pixel_norm
+from facesem_jax.one_program import one_program
 from facesem_jax.stages import Stages, last_stage
 
 
@@ -117,8 +118,11 @@ class Mapping(nnx.Module):
         """
         check_shape("z", z, (None, self.z_dim))
         check_floating("z", z)
-        x = last_stage(self.stages(z))
-        return truncate(x, self.w_avg[...], self.num_layers, truncation_psi, truncation_cutoff)
+        return self._mapped(z, truncation_psi, truncation_cutoff)
+
+    @one_program(static=("cutoff",))
+    def _mapped(self, z, psi, cutoff):
+        return truncate(last_stage(self.stages(z)), self.w_avg[...], self.num_layers, psi, cutoff)
 
     def stages(self, z: Float[Array, "n z"]) -> Stages:
         """Every layer's output with its name, in order; the last is w, not truncated."""

@@ -12,6 +12,7 @@ from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, 
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import blur, upsample_nearest
 from facesem_jax.normalization import group_normalise
+from facesem_jax.one_program import one_program
 from facesem_jax.stages import Stages, last_stage
 
 
@@ -156,7 +157,11 @@ class StyleGAN1Synthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype.
         """
-        return last_stage(self.stages(w))
+        return self._drawn(broadcast_w(w, self.num_layers, self.w_dim))
+
+    @one_program
+    def _drawn(self, ws):
+        return last_stage(self.stages(ws))
 
 
 class StyleGAN1(Generator):

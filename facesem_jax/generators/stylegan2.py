@@ -12,7 +12,8 @@ from facesem_jax.generators.generator import Generator
 from facesem_jax.generators.layers import Buffer, EqualizedLinear, broadcast_w, leaky_relu
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.resample import upsample, upsample_conv2d
-from facesem_jax.stages import Stages, last_stage
+from facesem_jax.one_program import one_program
+from facesem_jax.stages import Stages
 
 
 def modulated_conv2d(
@@ -193,16 +194,19 @@ class Synthesis(nnx.Module):
         Raises:
           FacesemError: On a wrong shape or dtype, or a resolution that no layer has.
         """
-        blocks = len(self.to_rgbs)
-        resolutions = [4 << block for block in range(blocks)]
+        resolutions = [4 << block for block in range(len(self.to_rgbs))]
         if resolution is None:
-            return last_stage(self.stages(w))
+            resolution = resolutions[-1]
         if resolution not in resolutions:
             raise FacesemError(
                 f"synthesis resolution is {resolution}; the layers have {resolutions}."
             )
-        last = f"to_rgbs.{resolutions.index(resolution)}"
-        return next(image for name, image in self.stages(w) if name == last)
+        ws = broadcast_w(w, self.num_layers, self.w_dim)
+        return self._drawn(ws, f"to_rgbs.{resolutions.index(resolution)}")
+
+    @one_program(static=("last",))
+    def _drawn(self, ws, last):
+        return next(image for name, image in self.stages(ws) if name == last)
 
 
 class StyleGAN2(Generator):

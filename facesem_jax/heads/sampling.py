@@ -1,6 +1,7 @@
 """Random heads: shape, paint, view and light, all from one key."""
 
 import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -97,7 +98,11 @@ def sample_heads(
     """
     if count < 1:
         raise FacesemError(f"count is {count}; draw at least 1 head.")
-    config = config or HeadSampling()
+    return _sample_heads(model, key, count, config or HeadSampling())
+
+
+@partial(jax.jit, static_argnames=("count", "config"))
+def _sample_heads(model: HeadModel, key, count: int, config: HeadSampling) -> HeadParameters:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
     return jax.vmap(lambda k: _sample_head(model, k, config))(keys)
 
