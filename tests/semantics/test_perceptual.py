@@ -12,6 +12,11 @@ from facesem_jax.semantics.perceptual import perceptual_distance, unit_stages
 CONFIG = EncoderConfig(16, (4, 4, 8), 6, groups=2)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
+_stages = jax.jit(lambda encoder, x: encoder.stages(x))
+_distance = jax.jit(perceptual_distance)
+_value_and_gradient = jax.jit(
+    lambda encoder, x, y: jax.value_and_grad(lambda x: perceptual_distance(encoder, x, y).sum())(x)
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,36 +30,34 @@ def images():
 
 
 def test_it_is_the_equation(encoder, images):
-    first, second = encoder.stages(images), encoder.stages(images[::-1])
+    first, second = _stages(encoder, images), _stages(encoder, images[::-1])
     assert [y.shape[1:] for y in first] == [(16, 16, 4), (8, 8, 4), (4, 4, 8)]
     expected = 0.0
     for a, b in zip(first, second, strict=True):
         a, b = (np.asarray(y, np.float64) for y in (a, b))
         a, b = (y / np.linalg.norm(y, axis=-1, keepdims=True) for y in (a, b))
         expected = expected + np.sum((a - b) ** 2, axis=-1).mean(axis=(1, 2)) / 3
-    found = perceptual_distance(encoder, images, images[::-1])
+    found = _distance(encoder, images, images[::-1])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert (found > 0).all() and (found < 4).all()
 
 
 def test_equal_images_have_distance_and_gradient_zero(encoder, images):
-    value, gradient = jax.value_and_grad(lambda x: perceptual_distance(encoder, x, images).sum())(
-        images
-    )
-    assert float(value) == 0 and float(jnp.abs(gradient).max()) == 0
+    value, gradient = _value_and_gradient(encoder, images, images)
+    # In one program the two sides may be rounded differently.
+    assert float(value) < 1e-12 and np.abs(gradient).max() < 1e-6
 
 
 def test_a_pixel_without_features_has_a_finite_gradient(encoder):
-    black = jnp.zeros((1, 16, 16, 3))
-    gradient = jax.grad(lambda x: perceptual_distance(encoder, x, black + 0.5)[0])(black)
+    black = np.zeros((2, 16, 16, 3), np.float32)
+    _, gradient = _value_and_gradient(encoder, black, black + np.float32(0.5))
     assert np.isfinite(gradient).all()
 
 
 def test_the_stages_lead_to_the_encoders_w(encoder, images):
-    features = encoder.stages(images)[-1].reshape(2, -1)
-    np.testing.assert_allclose(
-        encoder(images), features @ encoder.head[...] + encoder.bias[...], atol=1e-4
-    )
+    features = np.asarray(_stages(encoder, images)[-1]).reshape(2, -1)
+    expected = features @ np.asarray(encoder.head[...]) + np.asarray(encoder.bias[...])
+    np.testing.assert_allclose(encoder(images), expected, atol=1e-4)
     with pytest.raises(FacesemError):
         unit_stages(encoder, images[:, :8])
 
@@ -79,7 +82,7 @@ def test_an_inversion_comes_nearer_in_the_distance_it_weighs(encoder):
         settings = InversionSettings(steps=150, prior_weight=0, perceptual_weight=weight)
         done = invert(Linear(), target, prior.mean[None], prior, settings, encoder=encoder)
         drawn = Linear().synthesis(done.w)
-        found.append(float(perceptual_distance(encoder, drawn, target)[0]))
+        found.append(float(_distance(encoder, drawn, target)[0]))
     assert found[1] < 0.98 * found[0]
     without = invert(Linear(), target, prior.mean[None], prior, settings)
     plain = InversionSettings(steps=150, prior_weight=0)

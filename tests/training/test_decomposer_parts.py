@@ -54,14 +54,14 @@ def images():
 @functools.lru_cache
 def _compiled(config):
     return jax.jit(
-        lambda decomposer, images, step, key, encoder: decomposer_loss(
-            decomposer, images, step, key, config, encoder
+        lambda decomposer, images, step, key, encoder, turn: decomposer_loss(
+            decomposer, images, step, key, config, encoder, turn
         )
     )
 
 
-def _loss(decomposer, images, config, encoder=None, key=KEY, step=9):
-    return _compiled(config)(decomposer, images, step, key, encoder)
+def _loss(decomposer, images, config, encoder=None, key=KEY, step=9, turn=None):
+    return _compiled(config)(decomposer, images, step, key, encoder, turn)
 
 
 PERCEPTUAL = dataclasses.replace(BARE, perceptual=3.0)
@@ -132,12 +132,12 @@ def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
 def test_the_term_against_folded_yaw_is_a_share_of_the_range_and_needs_the_turn(
     tiny_decomposer, images
 ):
-    yaw = tiny_decomposer.view(images)[:, 1]
-    turn = yaw + jnp.radians(jnp.array([30.0, -30.0, 0.0, 30.0]))
+    yaw = np.asarray(tiny_decomposer.view(images))[:, 1]
+    turn = yaw + np.radians([30.0, -30.0, 0.0, 30.0]).astype(np.float32)
     config = dataclasses.replace(BARE, unfold=2.0, unfold_from=20.0)
 
     def value(config, step):
-        return decomposer_loss(tiny_decomposer, images, step, KEY, config, None, turn)
+        return _loss(tiny_decomposer, images, config, step=step, turn=turn)
 
     total, terms = value(config, 9)
     np.testing.assert_allclose(terms["folded"], 3 / 4 * 30 / 60, rtol=1e-4)
@@ -148,7 +148,7 @@ def test_the_term_against_folded_yaw_is_a_share_of_the_range_and_needs_the_turn(
     np.testing.assert_allclose(value(later, 8)[0], value(BARE, 8)[0], rtol=1e-6)
     np.testing.assert_allclose(value(later, 9)[0], total, rtol=1e-6)
     with pytest.raises(FacesemError, match="needs the latents' turn"):
-        decomposer_loss(tiny_decomposer, images, 9, KEY, config)
+        _loss(tiny_decomposer, images, config)
 
 
 def test_rotations_grow_to_their_full_size():
