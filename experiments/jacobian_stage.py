@@ -36,6 +36,8 @@ class JacobianSettings:
       mesh: Devices of samples and tangents; ``None`` for the default device.
       checkpoints: Directory for checkpoints, from which a killed run goes on; ``None`` for none.
       samples_path: `.npy` file for every sample's Jacobian; ``None`` for none.
+      forward_batches: Batch sizes of which the fastest forward pass is what the cost is measured
+        in.
     """
 
     chunk_size: int | None = None
@@ -45,6 +47,7 @@ class JacobianSettings:
     mesh: Mesh | None = None
     checkpoints: pathlib.Path | None = None
     samples_path: pathlib.Path | None = None
+    forward_batches: tuple[int, ...] = (8, 16, 32)
 
     @property
     def is_exact(self) -> bool:
@@ -120,7 +123,7 @@ def jacobian_stage(
         seconds = [_seconds_of_one_step(derivative, ws[:batch]) / devices]  # On one device.
     per_sample = float(np.median(seconds)) * devices
     tangents = ws.shape[1] if settings.basis is None else settings.basis.shape[1]
-    forward = forward_seconds(f, ws)
+    forward = forward_seconds(f, ws, settings.forward_batches)
     cost = {
         "samples": int(ws.shape[0]),
         "tangents": int(tangents),

@@ -120,7 +120,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         "regression": options.regression_samples,
         "jacobian": options.samples,
         "faces": options.strip_faces,
-        "heldout": 32 if options.quick else 128,
+        "heldout": 8 if options.quick else 128,
         "probes": 4 if options.quick else 8,
         "shown": 48,
     }
@@ -136,6 +136,7 @@ def run(options: Options, track: stages.Track) -> tuple[LocalizedResults, dict]:
         options.devices.make_mesh(),
         options.resume,
         options.save_jacobians,
+        forward_batches=(16,) if options.quick else JacobianSettings.forward_batches,
     )
     settings.check(local)
     samples = stages.in_batches(generator, w["shown"], track, "samples", call=stages.synthesize)

@@ -28,6 +28,7 @@ def _options(pair, output, **changes):
         "exact_samples": 2,
         "strip_faces": 1,
         "restarts": 1,
+        "quick": True,
     }
     return Options(str(pair), str(pair), output=output, **(numbers | changes))
 
@@ -138,7 +139,7 @@ def test_two_processes_of_two_devices_find_the_same(whole, pair, tmp_path):
         port = free.getsockname()[1]
     options = _options(pair, tmp_path / "out")
     numbers = ("samples", "components", "regression_samples", "exact_samples", "strip_faces")
-    command = [sys.executable, "-m", "experiments.localized", "--restarts", "1"]
+    command = [sys.executable, "-m", "experiments.localized", "--quick", "--restarts", "1"]
     for name in (*numbers, "generator", "decomposer", "output"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     command += ["--coordinator", f"127.0.0.1:{port}", "--num-processes", "2", "--mesh", "2", "2"]
