@@ -1,9 +1,12 @@
 """Sizes and physical ranges of a decomposer, as plain data that a JSON file can hold."""
 
 import dataclasses
+from typing import Literal, get_args
 
 from facesem_jax.configs import config_from_dict
 from facesem_jax.errors import FacesemError
+
+PriorShape = Literal["bump", "ellipsoid"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +50,14 @@ class DecomposerConfig:
         does under PyTorch since 1.3.
       pixel_center: The rasteriser's offset of a pixel's centre: 0 puts pixel i at u = i, as the
         intrinsics do; 0.5 is the half-pixel shift of the reference's rasteriser.
-      depth_prior: ``None``, or a Gaussian bump (offset, height, sigma_x, sigma_y) in the
-        argument of tanh: offset + height exp(-(x/sigma_x)^2 - (y/sigma_y)^2) with x, y offsets
-        from the image centre and the sigmas in pixels of a 64-pixel image.
+      depth_prior: ``None``, or (offset, height, width_x, width_y) of the convex surface that
+        ``prior`` is: with x, y measured from the image centre, both widths in pixels of a
+        64-pixel image, and a negative height for a surface that bulges towards the camera.
       depth_gain: Factor on the depth network's output.
       center_depth: Whether the network's output has its mean over the image removed.
+      prior_shape: "bump", prior = offset + height exp(-(x/width_x)^2 - (y/width_y)^2); or
+        "ellipsoid", tanh(prior) = offset + height sqrt(1 - (x/width_x)^2 - (y/width_y)^2), offset
+        outside: with offset 0 its centre is the point that views rotate about.
     """
 
     image_size: int = 64
@@ -81,6 +87,7 @@ class DecomposerConfig:
     depth_prior: tuple[float, float, float, float] | None = None
     depth_gain: float = 1.0
     center_depth: bool = True
+    prior_shape: PriorShape = dataclasses.field(default="bump", metadata={"added": True})
 
     def __post_init__(self):
         """Refuses sizes and ranges that no decomposer can have."""
@@ -102,9 +109,20 @@ class DecomposerConfig:
                 )
         if self.depth_prior is not None and len(self.depth_prior) != 4:
             raise FacesemError(
-                "depth_prior must be None or (offset, height, sigma_x, sigma_y), "
+                "depth_prior must be None or (offset, height, width_x, width_y), "
                 f"found {self.depth_prior!r}."
             )
+        if self.prior_shape not in get_args(PriorShape):
+            raise FacesemError(
+                f"prior_shape is {self.prior_shape!r}; use {' or '.join(get_args(PriorShape))}."
+            )
+        if self.depth_prior is not None and self.prior_shape == "ellipsoid":
+            offset, height, *widths = self.depth_prior
+            if not (max(abs(offset), abs(offset + height)) < 1 and min(widths) > 0):
+                raise FacesemError(
+                    f"depth_prior {self.depth_prior!r} is no ellipsoid: offset and offset + height "
+                    "are between -1 and 1 (half the depth range), the widths above 0."
+                )
 
     @classmethod
     def compact(cls, **overrides) -> "DecomposerConfig":

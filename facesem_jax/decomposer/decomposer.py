@@ -12,6 +12,7 @@ from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.networks import ConfidenceNet, Encoder, EncoderDecoder
 from facesem_jax.decomposer.shading import shade
 from facesem_jax.decomposer.warp import apply_warp, canonical_warp
+from facesem_jax.one_program import one_program
 
 
 class Decomposition(NamedTuple):
@@ -36,6 +37,15 @@ class Decomposition(NamedTuple):
     confidence_perceptual: Float[Array, "n h4 w4 2"]
 
 
+def _squared_radius(size: int, width_x: float, width_y: float, dtype) -> Float[Array, "size size"]:
+    """(x / width_x)^2 + (y / width_y)^2 from the centre, widths in pixels of a 64-pixel image."""
+    centred = (jnp.arange(size, dtype=dtype or jnp.result_type(float)) - (size - 1) / 2) * (
+        64 / size
+    )
+    x, y = centred[None, :] / width_x, centred[:, None] / width_y
+    return x**2 + y**2
+
+
 def gaussian_bump(
     size: int, sigma_x: float, sigma_y: float, dtype=None
 ) -> Float[Array, "size size"]:
@@ -47,21 +57,14 @@ def gaussian_bump(
       sigma_y: Height, likewise.
       dtype: Of the result; JAX's default floating point if ``None``.
     """
-    centred = (jnp.arange(size, dtype=dtype or jnp.result_type(float)) - (size - 1) / 2) * (
-        64 / size
-    )
-    x, y = centred[None, :] / sigma_x, centred[:, None] / sigma_y
-    return jnp.exp(-(x**2) - y**2)
+    return jnp.exp(-_squared_radius(size, sigma_x, sigma_y, dtype))
 
 
 def depth_prior(config: DecomposerConfig, dtype=None) -> Float[Array, "h w"]:
-    """The Gaussian bump in the argument of tanh, zero without a prior.
-
-    offset + height exp(-(x / sigma_x)^2 - (y / sigma_y)^2), x and y measured from the image
-    centre in pixels of a 64-pixel image. Smaller is nearer.
+    """The convex surface in the argument of tanh, zero without a prior. Smaller is nearer.
 
     Args:
-      config: See `DecomposerConfig.depth_prior`.
+      config: See `DecomposerConfig.depth_prior` and `DecomposerConfig.prior_shape`.
       dtype: Of the result; JAX's default floating point if ``None``.
 
     Returns:
@@ -70,8 +73,11 @@ def depth_prior(config: DecomposerConfig, dtype=None) -> Float[Array, "h w"]:
     size = config.image_size
     if config.depth_prior is None:
         return jnp.zeros((size, size), dtype)
-    offset, height, sigma_x, sigma_y = config.depth_prior
-    return offset + height * gaussian_bump(size, sigma_x, sigma_y, dtype)
+    offset, height, *widths = config.depth_prior
+    if config.prior_shape == "bump":
+        return offset + height * gaussian_bump(size, *widths, dtype)
+    inside = jnp.maximum(1 - _squared_radius(size, *widths, dtype), 0)
+    return jnp.arctanh(offset + height * jnp.sqrt(inside))
 
 
 def _rescale(x, low: float, high: float):
@@ -145,6 +151,7 @@ class Decomposer(nnx.Module):
         self._check(images)
         return self.depth_net.encode(images)
 
+    @one_program
     def depth_from_code(
         self, code: Float[Array, "n z"], release: float | Float[Array, ""] = 1.0
     ) -> Float[Array, "n h w"]:
@@ -171,6 +178,7 @@ class Decomposer(nnx.Module):
         self._check(images)
         return self.albedo_net.encode(images)
 
+    @one_program
     def albedo_from_code(self, code: Float[Array, "n z"]) -> Float[Array, "n h w 3"]:
         """`albedo` of the images that have this `albedo_code`."""
         return jnp.tanh(self.albedo_net.decode(code))
@@ -178,6 +186,10 @@ class Decomposer(nnx.Module):
     def view(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 6"]:
         """Radians about x, y, z, then scene units; arguments and errors as for `depth`."""
         self._check(images)
+        return self._view(images)
+
+    @one_program
+    def _view(self, images):
         config = self.config
         raw = self.view_net(images)
         radians = config.xyz_rotation_range * (jnp.pi / 180)
@@ -187,6 +199,10 @@ class Decomposer(nnx.Module):
     def light(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 4"]:
         """(ambient, diffuse, d_x, d_y); arguments and errors as for `depth`."""
         self._check(images)
+        return self._light(images)
+
+    @one_program
+    def _light(self, images):
         config = self.config
         raw = self.light_net(images)
         ambient = _rescale(raw[:, :1], config.min_ambient, config.max_ambient)
@@ -225,6 +241,7 @@ class Decomposer(nnx.Module):
             confidence_perceptual=confidence_perceptual,
         )
 
+    @one_program
     def canonical_image(
         self, decomposition: Decomposition, light: Float[Array, "n 4"] | None = None
     ) -> Float[Array, "n h w 3"]:
@@ -240,6 +257,7 @@ class Decomposer(nnx.Module):
         light = decomposition.light if light is None else light
         return shade(decomposition.albedo, decomposition.depth, light, self.camera)
 
+    @one_program(static=("method",))
     def render(
         self,
         decomposition: Decomposition,

@@ -111,6 +111,22 @@ def test_prior_is_the_documented_bump(size):
     assert not flat.any()
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_prior_is_the_documented_ellipsoid(size):
+    config = dataclasses.replace(SMALL, image_size=size)
+    config = dataclasses.replace(
+        config, depth_prior=(0.1, -0.7, 20.0, 40.0), prior_shape="ellipsoid"
+    )
+    x, y = np.meshgrid(*2 * [(np.arange(size) - (size - 1) / 2) * 64 / size])
+    inside = 1 - (x / 20) ** 2 - (y / 40) ** 2
+    prior = np.asarray(depth_prior(config))
+    # On the surface ((z - 0.1) / 0.7)^2 + (x / 20)^2 + (y / 40)^2 = 1, on its near half.
+    z = np.tanh(prior)
+    np.testing.assert_allclose(((z - 0.1) / 0.7)[inside > 0] ** 2, inside[inside > 0], atol=1e-5)
+    assert (z[inside > 0] < 0.1 + 1e-6).all() and 0.3 < np.mean(inside > 0) < 0.7
+    np.testing.assert_allclose(z[inside <= 0], 0.1, atol=1e-6)
+
+
 def test_rendering_replaces_view_and_light(small, images):
     out = decompose(small, images)
     still = jnp.zeros_like(out.view)
@@ -157,9 +173,15 @@ def test_float64_and_forward_mode(small, images):
 
 
 def test_config_round_trips_through_json():
-    for config in (DecomposerConfig(), SMALL):
+    ellipsoid = dataclasses.replace(
+        SMALL, depth_prior=(0.0, -0.7, 20.0, 40.0), prior_shape="ellipsoid"
+    )
+    for config in (DecomposerConfig(), SMALL, ellipsoid):
         assert DecomposerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert DecomposerConfig().border == pytest.approx(1.04)
+    # Files from before there were ellipsoids do not say that theirs is a bump.
+    older = {k: v for k, v in SMALL.to_dict().items() if k != "prior_shape"}
+    assert DecomposerConfig.from_dict(older) == SMALL
 
 
 def test_config_refuses_what_it_does_not_know():
@@ -177,6 +199,11 @@ def test_config_refuses_what_it_does_not_know():
         DecomposerConfig(min_depth=1.2)
     with pytest.raises(FacesemError, match="depth_prior"):
         DecomposerConfig(depth_prior=(1.0, 2.0))
+    with pytest.raises(FacesemError, match="prior_shape is 'cone'; use bump or ellipsoid"):
+        DecomposerConfig(prior_shape="cone")
+    for prior in ((0.5, -1.6, 20.0, 40.0), (0.0, -0.7, 0.0, 40.0)):
+        with pytest.raises(FacesemError, match="no ellipsoid"):
+            DecomposerConfig(depth_prior=prior, prior_shape="ellipsoid")
 
 
 def test_refuses_bad_images(small, images):
