@@ -12,6 +12,7 @@ from experiments.synthetic_sets import HeadSet
 from experiments.synthetic_training import supervised_depth
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.decomposer.camera import intrinsics
+from facesem_jax.decomposer.decomposer import depth_prior
 from facesem_jax.decomposer.networks import EncoderDecoder
 from facesem_jax.decomposer.warp import canonical_warp
 from facesem_jax.metrics.affine import affine_fit, direction_error
@@ -119,7 +120,7 @@ def canonical_estimates(
     mask: Bool[np.ndarray, "n h w"],
     config: DecomposerConfig,
 ) -> dict[str, Estimate]:
-    """What a canonical depth map can reach at best: true ones, moved into the true view.
+    """Canonical depth maps that no training gave, moved into the true view.
 
     Args:
       heads: The set.
@@ -129,7 +130,8 @@ def canonical_estimates(
 
     Returns:
       "individual", each head's own map: what remains is what no map of one depth per canonical
-      pixel can show. "shared", the mean of the maps for all: what view alone gives.
+      pixel can show. "shared", the mean of the maps for all: what view alone gives. "prior", the
+      surface that depth starts from: what it takes before anything is learned of shape.
     """
     seen = mask.sum(axis=0)
     mean = np.sum(depth * mask, axis=0) / np.maximum(seen, 1)
@@ -137,6 +139,7 @@ def canonical_estimates(
     maps = {
         "individual": np.where(mask, depth, config.border),
         "shared": np.broadcast_to(mean, depth.shape),
+        "prior": np.broadcast_to(_prior_depth(config), depth.shape),
     }
     warp = jax.jit(lambda depth, view: canonical_warp(depth, view, config, "rasterizer"))
     estimates = {}
@@ -148,6 +151,11 @@ def canonical_estimates(
             pieces.append((np.asarray(moved.depth), np.asarray(moved.mask)))
         estimates[name] = Estimate(*(np.concatenate(p) for p in zip(*pieces, strict=True)))
     return estimates
+
+
+def _prior_depth(config: DecomposerConfig) -> Float[np.ndarray, "h w"]:
+    half = (config.max_depth - config.min_depth) / 2
+    return config.rotation_center_depth + half * np.tanh(np.asarray(depth_prior(config)))
 
 
 def depth_errors(estimate: Estimate, heads: HeadSet, config: DecomposerConfig) -> DepthErrors:

@@ -57,6 +57,10 @@ def _left_out(weight) -> bool:
     return isinstance(weight, int | float) and weight == 0
 
 
+def _squared_cosine(a, b, floor=1e-12):
+    return jnp.square(jnp.sum(a * b)) / (jnp.sum(jnp.square(a)) * jnp.sum(jnp.square(b)) + floor)
+
+
 def _reconstruction(
     decomposer: Decomposer, parts, images, window, config: DecomposerLossConfig, share, encoder
 ):
@@ -210,12 +214,13 @@ def decomposer_loss(
         short = jnp.mean(radians) / jnp.radians(c.xyz_rotation_range)
         short *= jnp.asarray(step) >= config.unfold_after
 
-    # Both are odd under a mirror, so their means are zero over the batch and its mirror images.
+    # Odd under a mirror, so that their means are zero over the batch and its mirror images.
     yaw, across = parts.view[:, 1], parts.light[:, 2]
-    product = jnp.sum(yaw * across)
-    correlation = jnp.square(product) / (
-        jnp.sum(jnp.square(yaw)) * jnp.sum(jnp.square(across)) + 1e-8
-    )
+    correlation = _squared_cosine(yaw, across, 1e-8)
+    place = jnp.zeros(())
+    if not _left_out(config.place_independence):
+        upward = [x - jnp.mean(x) for x in (parts.view[:, 0], parts.view[:, 4])]
+        place = _squared_cosine(yaw, parts.view[:, 3]) + _squared_cosine(*upward)
 
     total = (
         reconstruction
@@ -230,6 +235,7 @@ def decomposer_loss(
             + config.turn_consistency * turned
             + config.upright * upright
             + config.independence * correlation
+            + config.place_independence * place
         )
     )
     terms = {
@@ -244,6 +250,7 @@ def decomposer_loss(
         "upright": upright,
         "folded": short,
         "independence": correlation,
+        "place": place,
         "yaw_degrees": jnp.degrees(jnp.std(parts.view[:, 1])),
     }
     return total, terms

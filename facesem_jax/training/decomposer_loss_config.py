@@ -62,6 +62,10 @@ class DecomposerLossConfig:
         are not in one place: a convex head that turns moves its front to the side, and a shift is
         easily taken for a turn. The shift is then part of the consistencies of known views, in
         units of half the picture. 0 where the pictures are aligned.
+      place_independence: Weight of the squared correlations, over the batch, of yaw with t_x and of
+        pitch with t_y, for heads whose place in the picture has nothing to do with their turn. A
+        head that stands nearer to the axis that it turns about, and moves aside as it turns, shows
+        the same pictures: this settles where it stands.
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
         photometric terms; its floor is 0.1. The face fills the middle, hair and background the
         sides. ``None`` weighs all pixels alike.
@@ -92,6 +96,7 @@ class DecomposerLossConfig:
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
     known_shift: float = 0.0
+    place_independence: float = 0.0
     window: tuple[float, float] | None = (22.0, 28.0)
 
     def __post_init__(self):

@@ -35,6 +35,7 @@ from experiments.synthetic_training import (
     train_supervised,
 )
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
+from facesem_jax.decomposer.camera import intrinsics
 from facesem_jax.decomposer.decomposer import depth_prior
 from facesem_jax.errors import FacesemError
 from facesem_jax.metrics.depth import eroded
@@ -173,6 +174,15 @@ def test_true_canonical_depth_is_nearly_the_truth_in_the_true_view(sets):
     assert np.all((errors["individual"].mad > 0.5) & (errors["individual"].mad < 10))
     assert errors["individual"].side.mean() < errors["shared"].side.mean() < flat.side.mean()
     assert errors["individual"].mad.mean() < errors["shared"].mad.mean() < flat.mad.mean()
+    # A head's shape is nearer to the mean of heads than to a surface that knows of none.
+    assert errors["shared"].side.mean() < errors["prior"].side.mean()
+    facing = dataclasses.replace(test, view=np.zeros_like(test.view))
+    frontal = canonical_estimates(facing, *frontal_depth(1, 5, silent), _CONFIG)
+    expected = 1 + 0.1 * np.tanh(depth_prior(_CONFIG))
+    inside = np.s_[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(
+        frontal["prior"].depth[inside], np.broadcast_to(expected, (5, 64, 64))[inside], atol=1e-4
+    )
 
 
 def test_pose_and_light_are_measured_up_to_an_affine_map(sets):
@@ -229,7 +239,7 @@ def test_evaluation_writes_a_page_from_what_was_trained(directory, sets, tmp_pat
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["steps_taken"] == {"unsupervised": 900}
     assert set(metrics["depth"]) == {
-        *("unsupervised", "constant", "average", "shared", "individual"),
+        *("unsupervised", "constant", "average", "prior", "shared", "individual"),
     }
     flat = depth_errors(constant_estimate(sets[1], _CONFIG), sets[1], _CONFIG)
     assert metrics["depth"]["constant"] == pytest.approx(table_row(flat))
@@ -258,10 +268,12 @@ def test_a_quick_run_has_a_directory_of_its_own(tmp_path):
     assert Options(runs=tmp_path).checked().runs == tmp_path
 
 
-def test_the_prior_is_taller_than_the_bundled_decomposers_unless_given():
-    taller = Options().sizes
-    assert taller.depth_prior[:3] == _CONFIG.depth_prior[:3]
-    assert taller.depth_prior[3] > _CONFIG.depth_prior[3]
-    flatter = Options(prior=(0.6, -1.3, 24.0, 45.0)).sizes
+def test_the_prior_is_an_ellipsoid_deeper_than_broad_unless_given():
+    sizes = Options().sizes
+    assert sizes.prior_shape == "ellipsoid"
+    half_depth = -0.1 * float(jnp.tanh(depth_prior(sizes)).min())
+    half_breadth = sizes.depth_prior[2] / intrinsics(sizes.image_size, sizes.fov_degrees).fx
+    assert half_depth / half_breadth == pytest.approx(1.25, rel=0.02)
+    flatter = Options(prior=(0.6, -1.3, 24.0, 45.0), prior_shape="bump").sizes
     assert flatter.depth_prior == (0.6, -1.3, 24.0, 45.0)
     assert dataclasses.replace(flatter, depth_prior=_CONFIG.depth_prior) == _CONFIG

@@ -198,5 +198,16 @@ def test_known_views_are_shifted_where_heads_are_not_in_one_place(tiny_decompose
         DecomposerLossConfig(known_shift=-1)
 
 
+def test_place_and_turn_have_nothing_to_do_with_each_other(tiny_decomposer, images):
+    config = dataclasses.replace(BARE, place_independence=2.0)
+    (total, terms), (bare, _) = (_loss(tiny_decomposer, images, c) for c in (config, BARE))
+    pitch, yaw, _, across, up, _ = np.asarray(tiny_decomposer.view(images), np.float64).T
+    expected = (yaw @ across) ** 2 / (yaw @ yaw) / (across @ across)
+    expected += np.corrcoef(pitch, up)[0, 1] ** 2
+    assert 0.05 < expected < 1.95
+    np.testing.assert_allclose(terms["place"], expected, rtol=1e-3)
+    np.testing.assert_allclose(total - bare, 2 * expected, rtol=1e-3)
+
+
 def test_without_a_window_all_pixels_weigh_alike():
     np.testing.assert_array_equal(photometric_window(4, None), np.ones((4, 4)))
