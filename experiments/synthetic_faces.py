@@ -63,7 +63,6 @@ def heads_loss() -> DecomposerLossConfig:
         ramp_steps=600,
         late=True,
         known_shift=0.006,
-        place_independence=1.0,
         unfold=10.0,
         unfold_from=14.0,
         unfold_spread=12.0,
@@ -87,9 +86,9 @@ class Options:
       learning_rate: Of Adam without labels; falls to a tenth over the last 40 % of the steps
         (cosine).
       supervised_learning_rate: The same with labels.
-      prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`. The default is an
-        ellipsoid as broad and as high as a head in the pictures, 1.25 times as deep as broad, as
-        heads are, about the axis that they turn about. Every stage needs the same.
+      prior: Prior of the canonical depth, see `DecomposerConfig.depth_prior`; the default is
+        taller than the bundled decomposer's, which is made for faces that fill the frame. Every
+        stage needs the same.
       prior_shape: What the numbers of ``prior`` mean, see `DecomposerConfig.prior_shape`.
       seed: Seeds heads, weights and orders.
       output: Directory for the results; earlier results there are replaced.
@@ -101,13 +100,13 @@ class Options:
     stage: Literal["all", "render", "train", "supervised", "evaluate"] = "all"
     heads: int = 12000
     test_heads: int = 1000
-    steps: int = 2800
+    steps: int = 3400
     supervised_steps: int = 3000
     batch_size: int = 16
     learning_rate: float = 8e-4
     supervised_learning_rate: float = 4e-4
-    prior: tuple[float, float, float, float] = (0.0, -0.7, 20.0, 40.0)
-    prior_shape: PriorShape = "ellipsoid"
+    prior: tuple[float, float, float, float] = (0.6, -1.3, 22.0, 40.0)
+    prior_shape: PriorShape = "bump"
     seed: int = 0
     output: pathlib.Path = pathlib.Path("outputs/synthetic_faces")
     quick: bool = False

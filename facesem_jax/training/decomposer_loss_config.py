@@ -65,7 +65,8 @@ class DecomposerLossConfig:
       place_independence: Weight of the squared correlations, over the batch, of yaw with t_x and of
         pitch with t_y, for heads whose place in the picture has nothing to do with their turn. A
         head that stands nearer to the axis that it turns about, and moves aside as it turns, shows
-        the same pictures: this settles where it stands.
+        the same pictures: this settles where it stands. From the first step on it keeps the pose
+        from being found (docs/synthetic_heads.md).
       window: Widths (x, y), in pixels of a 64-pixel image, of the Gaussian window on the
         photometric terms; its floor is 0.1. The face fills the middle, hair and background the
         sides. ``None`` weighs all pixels alike.

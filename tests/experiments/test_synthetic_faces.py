@@ -35,7 +35,6 @@ from experiments.synthetic_training import (
     train_supervised,
 )
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
-from facesem_jax.decomposer.camera import intrinsics
 from facesem_jax.decomposer.decomposer import depth_prior
 from facesem_jax.errors import FacesemError
 from facesem_jax.metrics.depth import eroded
@@ -268,12 +267,11 @@ def test_a_quick_run_has_a_directory_of_its_own(tmp_path):
     assert Options(runs=tmp_path).checked().runs == tmp_path
 
 
-def test_the_prior_is_an_ellipsoid_deeper_than_broad_unless_given():
-    sizes = Options().sizes
-    assert sizes.prior_shape == "ellipsoid"
-    half_depth = -0.1 * float(jnp.tanh(depth_prior(sizes)).min())
-    half_breadth = sizes.depth_prior[2] / intrinsics(sizes.image_size, sizes.fov_degrees).fx
-    assert half_depth / half_breadth == pytest.approx(1.25, rel=0.02)
-    flatter = Options(prior=(0.6, -1.3, 24.0, 45.0), prior_shape="bump").sizes
-    assert flatter.depth_prior == (0.6, -1.3, 24.0, 45.0)
-    assert dataclasses.replace(flatter, depth_prior=_CONFIG.depth_prior) == _CONFIG
+def test_the_prior_is_taller_than_the_bundled_decomposers_unless_given():
+    taller = Options().sizes
+    assert taller.depth_prior[:3] == _CONFIG.depth_prior[:3]
+    assert taller.depth_prior[3] > _CONFIG.depth_prior[3]
+    round_ = Options(prior=(0.0, -0.7, 20.0, 40.0), prior_shape="ellipsoid").sizes
+    assert (round_.depth_prior, round_.prior_shape) == ((0.0, -0.7, 20.0, 40.0), "ellipsoid")
+    plain = dataclasses.replace(round_, depth_prior=_CONFIG.depth_prior, prior_shape="bump")
+    assert plain == _CONFIG
