@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from experiments.synthetic_sets import HeadSet
-from experiments.synthetic_training import supervised_depth
+from experiments.synthetic_training import depth_in_range, supervised_depth
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.decomposer.camera import intrinsics
 from facesem_jax.decomposer.decomposer import depth_prior
@@ -139,7 +139,7 @@ def canonical_estimates(
     maps = {
         "individual": np.where(mask, depth, config.border),
         "shared": np.broadcast_to(mean, depth.shape),
-        "prior": np.broadcast_to(_prior_depth(config), depth.shape),
+        "prior": np.broadcast_to(depth_in_range(depth_prior(config), config), depth.shape),
     }
     warp = jax.jit(lambda depth, view: canonical_warp(depth, view, config, "rasterizer"))
     estimates = {}
@@ -151,11 +151,6 @@ def canonical_estimates(
             pieces.append((np.asarray(moved.depth), np.asarray(moved.mask)))
         estimates[name] = Estimate(*(np.concatenate(p) for p in zip(*pieces, strict=True)))
     return estimates
-
-
-def _prior_depth(config: DecomposerConfig) -> Float[np.ndarray, "h w"]:
-    half = (config.max_depth - config.min_depth) / 2
-    return config.rotation_center_depth + half * np.tanh(np.asarray(depth_prior(config)))
 
 
 def depth_errors(estimate: Estimate, heads: HeadSet, config: DecomposerConfig) -> DepthErrors:

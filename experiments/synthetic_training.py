@@ -21,9 +21,8 @@ from facesem_jax.training.decomposer_loss import DecomposerLossConfig, decompose
 from facesem_jax.training.losses import masked_mean
 from facesem_jax.training.state import init_state, make_step, modules_of
 
-#: Heads that the turn is fitted on, and the most components that stand for one.
+#: Heads that the turn is fitted on.
 _FITTED = 2048
-_COMPONENTS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,8 @@ def train_unsupervised(
     prepare = None
     if loss_config.unfold:
         fitted = heads.images(slice(0, _FITTED))
-        turn_config = PictureTurnConfig(components=min(_COMPONENTS, len(fitted) // 8))
+        components = min(PictureTurnConfig.components, len(fitted) // 8)
+        turn_config = PictureTurnConfig(components=components)
         turns = PictureTurns(fitted, graph, loss_config, turn_config)
         state, prepare = turns.start(state), turns.prepare
     state = run_training(
@@ -110,12 +110,19 @@ def train_unsupervised(
     return modules_of(graph, state, averaged=True)
 
 
+def depth_in_range(
+    argument: Float[Array, "*n h w"], config: DecomposerConfig
+) -> Float[Array, "*n h w"]:
+    """Depth in scene units, tanh of the argument over the decomposer's range of depth."""
+    half = (config.max_depth - config.min_depth) / 2
+    return config.rotation_center_depth + half * jnp.tanh(argument)
+
+
 def supervised_depth(
     network: EncoderDecoder, images: Float[Array, "n h w 3"], config: DecomposerConfig
 ) -> Float[Array, "n h w"]:
     """Depth in the view, tanh of the network's output over the range of depth."""
-    half = (config.max_depth - config.min_depth) / 2
-    return config.rotation_center_depth + half * jnp.tanh(network(images)[..., 0])
+    return depth_in_range(network(images)[..., 0], config)
 
 
 def supervised_loss(

@@ -11,7 +11,6 @@ is 0.60 e below the eyes. In the aligned frame: side 0.73, centre at (0.5, 0.617
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_images
 from facesem_jax.errors import FacesemError
+from facesem_jax.one_program import one_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def crop_and_resize(
     return _resized(images, box, size)
 
 
-@partial(jax.jit, inline=True, static_argnames=("box", "size"))
+@one_program(static=("box", "size"))
 def _resized(images, box: CropBox, size: int):
     n, h, w, c = images.shape
     scales = (size / (box.height * h), size / (box.width * w))

@@ -1,7 +1,6 @@
 """Random heads: shape, paint, view and light, all from one key."""
 
 import dataclasses
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from facesem_jax.errors import FacesemError
 from facesem_jax.heads.model import HeadModel
 from facesem_jax.heads.painting import NUM_WAVES, Paint
+from facesem_jax.one_program import one_program
 
 #: Colours from the darkest to the lightest: red, green, blue in [0, 1].
 _SKINS = np.array([(0.24, 0.15, 0.11), (0.45, 0.29, 0.21), (0.68, 0.48, 0.37), (0.9, 0.71, 0.6)])
@@ -101,7 +101,7 @@ def sample_heads(
     return _sample_heads(model, key, count, config or HeadSampling())
 
 
-@partial(jax.jit, static_argnames=("count", "config"))
+@one_program(static=("count", "config"))
 def _sample_heads(model: HeadModel, key, count: int, config: HeadSampling) -> HeadParameters:
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
     return jax.vmap(lambda k: _sample_head(model, k, config))(keys)

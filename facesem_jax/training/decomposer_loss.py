@@ -58,6 +58,7 @@ def _left_out(weight) -> bool:
 
 
 def _squared_cosine(a, b, floor=1e-12):
+    """Squared cosine over the batch; the floor keeps it finite where one is 0."""
     return jnp.square(jnp.sum(a * b)) / (jnp.sum(jnp.square(a)) * jnp.sum(jnp.square(b)) + floor)
 
 

@@ -23,24 +23,25 @@ def unit_components(rows: Float[np.ndarray, "n f"], count: int) -> Float[np.ndar
       B, float64: ``rows @ B`` are the scores.
 
     Raises:
-      FacesemError: On a wrong shape, values that are not finite, or rows that vary in fewer than
-        ``count`` directions.
+      FacesemError: On a wrong shape, values that are not finite, a count below 1, or rows that vary
+        in fewer than ``count`` directions.
     """
     check_shape("rows", rows, (None, None))
     rows = np.asarray(rows, np.float64)
     n, f = rows.shape
     if not np.isfinite(rows).all():
         raise FacesemError("rows holds values that are not finite; remove those examples.")
-    values = np.zeros(0)
-    if 1 <= count <= min(n, f):
-        moment = (rows.T @ rows if f <= n else rows @ rows.T) / n
-        values, vectors = np.linalg.eigh(moment)
-        values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    if not values.size or not values[-1] > 1e-12 * values[0]:
+    if not 1 <= count <= min(n, f):
         raise FacesemError(
-            f"{count} principal components were asked for, but {n} examples of {f} numbers vary "
-            f"in fewer than {count} directions, or none was asked for; give more examples, or ask "
-            "for fewer components, at least 1."
+            f"{count} principal components of {n} examples with {f} numbers each: ask for 1 to "
+            f"{min(n, f)}, or give more examples."
+        )
+    values, vectors = np.linalg.eigh((rows.T @ rows if f <= n else rows @ rows.T) / n)
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    if not values[-1] > 1e-12 * values[0]:
+        raise FacesemError(
+            f"{count} principal components of {n} examples, which vary in fewer than {count} "
+            "directions: ask for fewer, or give more examples."
         )
     if f > n:
         # V = X^T U / S; the squares of S are n times these values.

@@ -113,9 +113,8 @@ def test_prior_is_the_documented_bump(size):
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_prior_is_the_documented_ellipsoid(size):
-    config = dataclasses.replace(SMALL, image_size=size)
     config = dataclasses.replace(
-        config, depth_prior=(0.1, -0.7, 20.0, 40.0), prior_shape="ellipsoid"
+        SMALL, image_size=size, depth_prior=(0.1, -0.7, 20.0, 40.0), prior_shape="ellipsoid"
     )
     x, y = np.meshgrid(*2 * [(np.arange(size) - (size - 1) / 2) * 64 / size])
     inside = 1 - (x / 20) ** 2 - (y / 40) ** 2
