@@ -14,8 +14,9 @@ from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.coupled_pairs import coupled_latents, pair_directions, pair_readings
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
+from facesem_jax.training.nod_direction import between, nod_direction
 from facesem_jax.training.state import TrainState, modules_of
-from facesem_jax.training.unfolding import LinearReading, linear_reading
+from facesem_jax.training.unfolding import LatentPose, LinearReading, linear_reading
 
 #: Index of the latents that directions are measured on: steps that no sensible training reaches.
 _MEASURED = 20_000_000
@@ -33,7 +34,12 @@ class CouplingConfig:
       pitch: Whether a third of the partners nods: another pitch, beside another yaw or light.
       mixed: Whether each pair has an angle of its own, see
         `facesem_jax.training.coupled_pairs.coupled_latents`.
-      unfold: Whether the latents' turn is measured too, and stands in the batch: images and turn.
+      unfold: Whether the latents' turn is measured too, and stands in the batch: images and
+        `facesem_jax.training.unfolding.LatentPose`.
+      unfold_pitch: Whether their nod is as well; with ``pitch`` and ``unfold`` alone.
+      nod_faces: Of the faces, how many also show by their pictures what a nod is
+        (`facesem_jax.training.nod_direction`); the nod's direction is then the mean of that and
+        of what the reading follows. 0 for the reading alone.
     """
 
     every: int = 250
@@ -42,6 +48,8 @@ class CouplingConfig:
     pitch: bool = False
     mixed: bool = False
     unfold: bool = False
+    unfold_pitch: bool = False
+    nod_faces: int = 0
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
@@ -50,6 +58,12 @@ class CouplingConfig:
                 f"every {self.every} and faces {self.faces}: use at least 1, and a multiple of "
                 f"{_PIECE}."
             )
+        if self.unfold_pitch and not (self.pitch and self.unfold):
+            raise FacesemError("unfold_pitch goes with pitch and unfold; ask for these too.")
+        if self.nod_faces and not self.pitch:
+            raise FacesemError("nod_faces goes with pitch; ask for it too.")
+        if not 0 <= self.nod_faces <= self.faces:
+            raise FacesemError(f"nod_faces is {self.nod_faces}; use 0 to {self.faces}, the faces.")
 
 
 class Measured(NamedTuple):
@@ -58,10 +72,12 @@ class Measured(NamedTuple):
     Attributes:
       directions: See `facesem_jax.training.coupled_pairs.pair_directions`.
       turn: Yaw in radians as a function of the latent; ``None`` unless asked for.
+      nod: Pitch in the same way.
     """
 
     directions: jax.Array
     turn: LinearReading | None
+    nod: LinearReading | None = None
 
 
 class Coupling:
@@ -97,6 +113,10 @@ class Coupling:
         self.sources, self.count = sources, batch_size // parts
         self.graph, self.loss, self.config = graph, loss, config
         self._read = jax.jit(partial(pair_readings, pitch=config.pitch))
+        self._nods = [
+            jax.jit(lambda decomposer, z, draw=source.draw: nod_direction(decomposer, draw, z))
+            for source in sources
+        ]
         self._faces = []
         for source in sources:
             pieces = [source.latents(_MEASURED + k, _PIECE) for k in range(config.faces // _PIECE)]
@@ -106,10 +126,11 @@ class Coupling:
         """The state with a place for the directions: no partner moves until they are measured."""
         sizes = [faces[0][0].shape[1] for faces in self._faces]
         count = 3 if self.config.pitch else 2
+        asked = (self.config.unfold, self.config.unfold_pitch)
         extra = tuple(
             Measured(
                 jnp.zeros((count, d)),
-                LinearReading(jnp.zeros(d), jnp.zeros(())) if self.config.unfold else None,
+                *(LinearReading(jnp.zeros(d), jnp.zeros(())) if x else None for x in asked),
             )
             for d in sizes
         )
@@ -122,14 +143,25 @@ class Coupling:
     def measured(self, decomposer: Decomposer) -> tuple[Measured, ...]:
         """What a decomposer finds of every source."""
         found = []
-        for faces in self._faces:
+        for faces, find_nod in zip(self._faces, self._nods, strict=True):
             latents = jnp.concatenate([z for z, _ in faces])
             readings = jnp.concatenate([self._read(decomposer, images) for _, images in faces])
-            turn = None
+            directions = pair_directions(latents, readings)
+            seen = None
+            if self.config.nod_faces:
+                seen = find_nod(decomposer, latents[: self.config.nod_faces])
+                directions = directions.at[2].set(between(directions[2], seen))
+            turn = nod = None
             if self.config.unfold:
                 turn = linear_reading(latents, readings[:, 0])
                 turn = turn.with_spread(math.radians(self.loss.unfold_spread))
-            found.append(Measured(pair_directions(latents, readings), turn))
+            if self.config.unfold_pitch:
+                pitch = readings[:, 2] - jnp.mean(readings[:, 2])
+                slope = linear_reading(latents, pitch).slope
+                # Without offset: the mean face is upright.
+                nod = LinearReading(slope if seen is None else between(slope, seen), jnp.zeros(()))
+                nod = nod.with_spread(math.radians(self.loss.unfold_pitch_spread))
+            found.append(Measured(directions, turn, nod))
         return tuple(found)
 
     def prepare(
@@ -144,7 +176,7 @@ class Coupling:
 
         Returns:
           The state, and images of which the second half are the partners of the first; with
-          ``unfold`` the images and the yaw in radians that their latents have.
+          ``unfold`` the images and the pose that their latents have.
         """
         if step % self.config.every == 0:
             decomposer = modules_of(self.graph, state, averaged=True)
@@ -162,5 +194,13 @@ class Coupling:
         images = jnp.concatenate(drawn)
         if not self.config.unfold:
             return state, images
-        turns = [f.turn(z) for zs in pairs for f, z in zip(state.extra, zs, strict=True)]
-        return state, (images, jnp.concatenate(turns))
+
+        def of_all(readings):
+            angles = [read(z) for zs in pairs for read, z in zip(readings, zs, strict=True)]
+            return jnp.concatenate(angles)
+
+        pose = LatentPose(
+            of_all([found.turn for found in state.extra]),
+            of_all([found.nod for found in state.extra]) if self.config.unfold_pitch else None,
+        )
+        return state, (images, pose)

@@ -68,6 +68,9 @@ class Options:
         --loss.exchange is 2 unless set. 0 for not at all.
       couple_pitch: Whether a third of the partners of --couple nods instead: another pitch.
       couple_mixed: Whether each pair of --couple has an angle of its own, up to the curriculum's.
+      couple_nod_faces: Faces whose pictures, moved over their own depth, help --couple-pitch to
+        find the nod: the reading alone takes an open mouth for some of it. A quarter of a second
+        each.
       encoder: Whose features the perceptual term compares (bundled name or directory).
       loss: Weights and schedule of the loss.
     """
@@ -83,6 +86,7 @@ class Options:
     couple: int = 0
     couple_pitch: bool = False
     couple_mixed: bool = False
+    couple_nod_faces: int = 0
     encoder: str = "digiface64"
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
@@ -188,19 +192,23 @@ def main(options: Options) -> None:
             "--loss.exchange is about pairs of faces; give --pairs a decomposer, or --couple steps."
         )
     if not options.couple:
-        if options.couple_pitch or options.couple_mixed:
-            raise FacesemError("--couple-pitch and --couple-mixed say how; give --couple steps.")
+        if options.couple_pitch or options.couple_mixed or options.couple_nod_faces:
+            raise FacesemError(
+                "--couple-pitch, --couple-mixed, --couple-nod-faces say how; give --couple steps."
+            )
         if loss_config.unfold:
             raise FacesemError("--loss.unfold needs the latents' turn, which --couple measures.")
+    if loss_config.unfold_pitch and not (options.couple_pitch and loss_config.unfold):
+        raise FacesemError("--loss.unfold-pitch goes with --couple-pitch and --loss.unfold.")
     if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
     key = jax.random.key(options.seed + 1)
 
     def loss(decomposer, batch, step):
-        images, turn = batch if loss_config.unfold else (batch, None)
+        images, pose = batch if loss_config.unfold else (batch, None)
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, loss_config, encoder, turn)
+        return decomposer_loss(decomposer, images, step, random, loss_config, encoder, pose)
 
     prepare = None
     if options.couple:
@@ -210,6 +218,8 @@ def main(options: Options) -> None:
             pitch=options.couple_pitch,
             mixed=options.couple_mixed,
             unfold=bool(loss_config.unfold),
+            unfold_pitch=bool(loss_config.unfold_pitch),
+            nod_faces=options.couple_nod_faces,
         )
         sources = face_sources(options)
         coupling = Coupling(sources, options.batch_size, graph, loss_config, config)

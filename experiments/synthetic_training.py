@@ -84,9 +84,9 @@ def train_unsupervised(
     shown = heads.images(slice(0, 12))
 
     def loss(decomposer, batch, step):
-        images, turn = batch if loss_config.unfold else (batch, None)
+        images, pose = batch if loss_config.unfold else (batch, None)
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, loss_config, turn=turn)
+        return decomposer_loss(decomposer, images, step, random, loss_config, pose=pose)
 
     def sheet(state):
         module = modules_of(graph, state, averaged=True)

@@ -14,7 +14,7 @@ from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.losses import halve
 from facesem_jax.training.principal_components import unit_components
 from facesem_jax.training.state import TrainState, modules_of
-from facesem_jax.training.unfolding import LinearReading, linear_reading
+from facesem_jax.training.unfolding import LatentPose, LinearReading, linear_reading
 
 _PIECE = 128
 
@@ -88,7 +88,7 @@ class PictureTurns:
           images: The batch.
 
         Returns:
-          The state; the images, and the yaw in radians that their components have.
+          The state; the images, and the pose that their components have: yaw alone.
         """
         if step % self.config.every == 0:
             decomposer = modules_of(self.graph, state, averaged=True)
@@ -99,7 +99,7 @@ class PictureTurns:
             turn = LinearReading(turn.slope, jnp.zeros(()))
             turn = turn.with_spread(math.radians(self.loss.unfold_spread))
             state = dataclasses.replace(state, extra=turn)
-        return state, (images, self._turn(self._basis, state.extra, images))
+        return state, (images, LatentPose(self._turn(self._basis, state.extra, images)))
 
     @staticmethod
     def _components(basis, images):

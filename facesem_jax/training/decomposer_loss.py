@@ -28,7 +28,7 @@ from facesem_jax.training.perceptual_loss import (
     early_features,
     feature_error,
 )
-from facesem_jax.training.unfolding import folded_back
+from facesem_jax.training.unfolding import LatentPose, folded_back
 
 #: Signs under a left-right mirror: (pitch, yaw, roll, t_x, t_y, t_z), (ambient, diffuse, d_x, d_y).
 MIRROR_VIEW = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
@@ -124,7 +124,7 @@ def decomposer_loss(
     key: PRNGKeyArray,
     config: DecomposerLossConfig,
     encoder: Encoder | None = None,
-    turn: Float[Array, " n"] | None = None,
+    pose: LatentPose | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss on a batch of unlabelled faces.
 
@@ -135,12 +135,12 @@ def decomposer_loss(
       key: Seeds the random renders.
       config: Weights and schedule.
       encoder: Whose features the perceptual term compares; its weights are not trained.
-      turn: Yaw in radians as the faces' latents have it
+      pose: Yaw, and pitch if wanted, as the faces' latents have them
         (`facesem_jax.training.unfolding.linear_reading`).
 
     Raises:
       FacesemError: With ``exchange`` on a batch that is no row of pairs, or with ``perceptual``
-        but no encoder, or with ``unfold`` but no turn.
+        but no encoder, or with ``unfold`` or ``unfold_pitch`` but no such angle.
 
     Returns:
       The loss, and its terms by name, with ``l1`` the plain mean absolute error of the
@@ -150,10 +150,11 @@ def decomposer_loss(
         raise FacesemError(f"{images.shape[0]} images are no pairs; exchange needs an even batch.")
     if encoder is None and not _left_out(config.perceptual):
         raise FacesemError("The perceptual term needs an encoder; give one, or weight 0.")
-    if turn is None and not _left_out(config.unfold):
-        raise FacesemError(
-            "The term against folded yaw needs the latents' turn; give it, or weight 0."
-        )
+    for angle, weight in (("yaw", config.unfold), ("pitch", config.unfold_pitch)):
+        if getattr(pose, angle, None) is None and not _left_out(weight):
+            raise FacesemError(
+                f"The term against folded {angle} needs the latents' {angle}; give it, or weight 0."
+            )
     c = decomposer.config
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
@@ -209,11 +210,16 @@ def decomposer_loss(
     # A batch's mean strays by chance; pulling at that too would shrink the spread of pitch.
     upright = jax.nn.relu(jnp.abs(jnp.mean(pitch)) - 2.5 / c.xyz_rotation_range)
 
-    short = jnp.zeros(())
+    def folded(angle, extrapolated, trusted):
+        radians = folded_back(angle, extrapolated, jnp.radians(trusted))
+        share = jnp.mean(radians) / jnp.radians(c.xyz_rotation_range)
+        return share * (jnp.asarray(step) >= config.unfold_after)
+
+    short, short_pitch = jnp.zeros(()), jnp.zeros(())
     if not _left_out(config.unfold):
-        radians = folded_back(parts.view[:, 1], turn, jnp.radians(config.unfold_from))
-        short = jnp.mean(radians) / jnp.radians(c.xyz_rotation_range)
-        short *= jnp.asarray(step) >= config.unfold_after
+        short = folded(parts.view[:, 1], pose.yaw, config.unfold_from)
+    if not _left_out(config.unfold_pitch):
+        short_pitch = folded(parts.view[:, 0], pose.pitch, config.unfold_pitch_from)
 
     # Odd under a mirror, so that their means are zero over the batch and its mirror images.
     yaw, across = parts.view[:, 1], parts.light[:, 2]
@@ -229,7 +235,7 @@ def decomposer_loss(
         + config.exchange * release * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
-        + config.unfold * release * short
+        + release * (config.unfold * short + config.unfold_pitch * short_pitch)
         + (release if config.late else 1.0)
         * (
             config.symmetry * symmetry
@@ -250,8 +256,10 @@ def decomposer_loss(
         "turned": turned,
         "upright": upright,
         "folded": short,
+        "folded_pitch": short_pitch,
         "independence": correlation,
         "place": place,
+        "pitch_degrees": jnp.degrees(jnp.std(parts.view[:, 0])),
         "yaw_degrees": jnp.degrees(jnp.std(parts.view[:, 1])),
     }
     return total, terms

@@ -56,6 +56,9 @@ class DecomposerLossConfig:
       unfold_after: Steps before this term comes into force: it needs a yaw to fit.
       unfold_spread: Standard deviation of the latent's turn, degrees. The pictures do not settle
         the scale of the angles against that of depth; this does.
+      unfold_pitch: Weight of the same for pitch and the latent's nod. Pitch does not fold back, it
+        stays small: albedo, which may change from top to bottom, takes up most of a nod.
+      unfold_pitch_spread: Standard deviation of the latent's nod, degrees.
       render_angles: Standard deviation of the renders' change of (pitch, yaw, roll), degrees.
       turn_angles: The same for the turned photographs.
       known_shift: Standard deviation of the places (t_x, t_y) of both, scene units, for heads that
@@ -94,6 +97,8 @@ class DecomposerLossConfig:
     unfold_from: float = 18.0
     unfold_after: int = 0
     unfold_spread: float = 16.0
+    unfold_pitch: float = 0.0
+    unfold_pitch_spread: float = 8.0
     render_angles: tuple[float, float, float] = (8.0, 20.0, 6.0)
     turn_angles: tuple[float, float, float] = (6.0, 15.0, 6.0)
     known_shift: float = 0.0
@@ -114,12 +119,21 @@ class DecomposerLossConfig:
             )
         if self.known_shift < 0:
             raise FacesemError(f"known_shift is {self.known_shift}; use at least 0.")
-        if self.unfold_from < 0 or not self.unfold_spread > 0 or self.unfold_after < 0:
+        if not (self.unfold_spread > 0 and self.unfold_pitch_spread > 0):
             raise FacesemError(
-                f"unfold_from {self.unfold_from} and unfold_spread {self.unfold_spread} are "
-                f"angles, unfold_after {self.unfold_after} steps: use at least 0, above 0, and at "
-                "least 0."
+                f"unfold_spread is {self.unfold_spread}, unfold_pitch_spread "
+                f"{self.unfold_pitch_spread}; use degrees above 0."
             )
+        if self.unfold_from < 0 or self.unfold_after < 0:
+            raise FacesemError(
+                f"unfold_from is {self.unfold_from}, unfold_after {self.unfold_after}; use degrees "
+                "and steps of at least 0."
+            )
+
+    @property
+    def unfold_pitch_from(self) -> float:
+        """Degrees from which pitch is held to the latent's nod: the same share of its spread."""
+        return self.unfold_from * self.unfold_pitch_spread / self.unfold_spread
 
     def release(self, step: int | Array) -> Float[Array, ""]:
         """Share of the depth network that is let through at a step: 0, then a ramp to 1."""

@@ -22,6 +22,18 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.environment import ridge_regression
 
 
+class LatentPose(NamedTuple):
+    """Angles of faces as functions of their latents have them, radians.
+
+    Attributes:
+      yaw: (n,).
+      pitch: (n,); ``None`` where it is not asked for.
+    """
+
+    yaw: Float[Array, " n"]
+    pitch: Float[Array, " n"] | None = None
+
+
 class LinearReading(NamedTuple):
     """A reading as a linear function of the latent.
 

@@ -124,21 +124,43 @@ def test_the_weights_alone_are_read_without_the_directions(tmp_path):
         restore_latest(tmp_path, template)
 
 
-def test_a_third_nods_and_the_turn_of_every_latent_stands_in_the_batch():
+def test_a_third_nods_and_the_pose_of_every_latent_stands_in_the_batch():
     graph, state = init_state(Reader(), OPTIMIZER)
     config = dataclasses.replace(CONFIG, pitch=True, unfold=True)
     coupling = Coupling([source(0)], 12, graph, LOSS, config)
-    state = coupling.start(state)
-    state, (images, turn) = coupling.prepare(4, state, coupling.batch(4))
-    # Yaw is the first number; the turn has a spread of its own.
+    started = coupling.start(state)
+    state, (images, pose) = coupling.prepare(4, started, coupling.batch(4))
+    # Yaw is the first number, pitch the third; each has a spread of its own.
     spread = np.radians(LOSS.unfold_spread)
-    np.testing.assert_allclose(turn, spread * images[:, 0], atol=0.02)
+    np.testing.assert_allclose(pose.yaw, spread * images[:, 0], atol=0.02)
+    assert pose.pitch is None
     own, partners = np.split(np.asarray(images), 2)
     assert state.extra[0].directions.shape == (3, DIM)
     for k, number in enumerate((0, 1, 2, 0, 1, 2)):  # Yaw, light, pitch: see Reader.
         change = partners[k] - own[k]
         np.testing.assert_allclose(change[number], -2 * own[k, number], atol=0.5)
         np.testing.assert_allclose(np.delete(change, number), 0, atol=0.5)
+
+    both = dataclasses.replace(config, unfold_pitch=True)
+    coupling = Coupling([source(0)], 12, graph, LOSS, both)
+    state, (images, found) = coupling.prepare(4, coupling.start(state), coupling.batch(4))
+    np.testing.assert_array_equal(found.yaw, pose.yaw)
+    spread = np.radians(LOSS.unfold_pitch_spread)
+    np.testing.assert_allclose(found.pitch, spread * images[:, 2], atol=0.02)
+    chex.assert_trees_all_equal_shapes(coupling.start(state).extra, state.extra)
+
+
+def test_a_mean_pitch_is_no_nod():
+    class Tilted(Reader):
+        def view(self, x):
+            return super().view(x) + 0.3
+
+    graph, _ = init_state(Tilted(), OPTIMIZER)
+    config = dataclasses.replace(CONFIG, pitch=True, unfold=True, unfold_pitch=True)
+    coupling = Coupling([source(0)], 12, graph, LOSS, config)
+    (found,) = coupling.measured(Tilted())
+    assert float(found.nod(jnp.zeros((1, DIM)))[0]) == 0
+    assert float(found.turn(jnp.zeros((1, DIM)))[0]) > 0.05
 
 
 def test_batches_that_are_no_pairs_are_refused():
@@ -147,3 +169,5 @@ def test_batches_that_are_no_pairs_are_refused():
     for wrong in ({"every": 0}, {"faces": 100}):
         with pytest.raises(FacesemError, match="at least 1"):
             CouplingConfig(**wrong)
+    with pytest.raises(FacesemError, match="ask for these too"):
+        CouplingConfig(pitch=True, unfold_pitch=True)

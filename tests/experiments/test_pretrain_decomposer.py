@@ -77,6 +77,7 @@ def test_exchange_without_pairs_is_refused(tmp_path):
         ({"couple_mixed": True}, "give --couple steps"),
         ({"couple_pitch": True}, "give --couple steps"),
         ({"loss": DecomposerLossConfig(unfold=1.0)}, "which --couple measures"),
+        ({"loss": DecomposerLossConfig(unfold_pitch=1.0)}, "goes with --couple-pitch"),
     ],
 )
 def test_what_coupling_alone_can_do_is_refused_without_it(tmp_path, wrong, message):

@@ -51,8 +51,8 @@ class Reader(nnx.Module):
 
 
 def _loss(reader, batch, step):
-    images, turn = batch
-    return jnp.mean(jnp.square(reader.view(images)[:, 1] - turn)), {}
+    images, pose = batch
+    return jnp.mean(jnp.square(reader.view(images)[:, 1] - pose.yaw)), {}
 
 
 def _start(mix):
@@ -64,10 +64,10 @@ def _start(mix):
 def test_the_turn_is_the_odd_part_of_the_reading_with_a_spread_of_its_own():
     _, turns, state = _start([0.05, 0, 0.01])
     images, numbers, _ = _pictures(1, 400)
-    state, (given, turn) = turns.prepare(0, state, images)
+    state, (given, (turn, _)) = turns.prepare(0, state, images)
     np.testing.assert_array_equal(given, images)
     # The even part cannot stand for yaw: a mirror image has the opposite.
-    _, (_, mirrored) = turns.prepare(1, state, images[:, :, ::-1])
+    _, (_, (mirrored, _)) = turns.prepare(1, state, images[:, :, ::-1])
     np.testing.assert_allclose(mirrored, -turn, atol=1e-5)
     assert np.corrcoef(turn, numbers[:, 0])[0, 1] > 0.99
     np.testing.assert_allclose(np.std(turn), np.radians(LOSS.unfold_spread), rtol=0.15)
@@ -94,7 +94,7 @@ def test_a_shift_is_no_turn():
     turns = PictureTurns(images, graph, LOSS, CONFIG)
     reading = np.asarray(Confused().view(jnp.asarray(images))[:, 1])
     assert np.corrcoef(reading, turned)[0, 1] < 0.8
-    _, (_, turn) = turns.prepare(0, turns.start(state), images)
+    _, (_, (turn, _)) = turns.prepare(0, turns.start(state), images)
     assert np.corrcoef(turn, turned)[0, 1] > 0.98
 
 
@@ -104,10 +104,10 @@ def test_it_is_fitted_with_the_average_every_so_many_steps():
     fitted, _ = turns.prepare(0, state, images)
     average = jax.tree.map(lambda x: jnp.roll(x, 1), state.average)
     changed = dataclasses.replace(fitted, average=average)
-    kept, (_, turn) = turns.prepare(1, changed, images)
+    kept, (_, (turn, _)) = turns.prepare(1, changed, images)
     chex.assert_trees_all_equal(kept.extra, fitted.extra)
     assert np.corrcoef(turn, numbers[:, 0])[0, 1] > 0.99
-    _, (_, turn) = turns.prepare(2, changed, images)
+    _, (_, (turn, _)) = turns.prepare(2, changed, images)
     assert np.corrcoef(turn, numbers[:, 1])[0, 1] > 0.99
 
 

@@ -80,11 +80,17 @@ def test_schedules_that_cannot_be_are_refused(schedule):
 
 
 @pytest.mark.parametrize(
-    "angles", [{"unfold_from": -1.0}, {"unfold_spread": 0.0}, {"unfold_after": -1}]
+    ("wrong", "message"),
+    [
+        ({"unfold_from": -1.0}, "at least 0"),
+        ({"unfold_after": -1}, "at least 0"),
+        ({"unfold_spread": 0.0}, "degrees above 0"),
+        ({"unfold_pitch_spread": float("nan")}, "degrees above 0"),
+    ],
 )
-def test_angles_that_cannot_be_are_refused(angles):
-    with pytest.raises(FacesemError, match="are angles, unfold_after"):
-        DecomposerLossConfig(**angles)
+def test_angles_that_cannot_be_are_refused(wrong, message):
+    with pytest.raises(FacesemError, match=message):
+        DecomposerLossConfig(**wrong)
 
 
 @pytest.mark.parametrize("size", [32, 64])

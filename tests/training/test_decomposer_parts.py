@@ -14,6 +14,7 @@ from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.training.decomposer_loss import decomposer_loss, photometric_window
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.known_views import turned_views
+from facesem_jax.training.unfolding import LatentPose
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZE = 32
@@ -54,14 +55,14 @@ def images():
 @functools.lru_cache
 def _compiled(config):
     return jax.jit(
-        lambda decomposer, images, step, key, encoder, turn: decomposer_loss(
-            decomposer, images, step, key, config, encoder, turn
+        lambda decomposer, images, step, key, encoder, pose: decomposer_loss(
+            decomposer, images, step, key, config, encoder, pose
         )
     )
 
 
-def _loss(decomposer, images, config, encoder=None, key=KEY, step=9, turn=None):
-    return _compiled(config)(decomposer, images, step, key, encoder, turn)
+def _loss(decomposer, images, config, encoder=None, key=KEY, step=9, pose=None):
+    return _compiled(config)(decomposer, images, step, key, encoder, pose)
 
 
 PERCEPTUAL = dataclasses.replace(BARE, perceptual=3.0)
@@ -129,26 +130,37 @@ def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
         assert rest > 0.05 if extra else abs(rest) < 1e-4
 
 
-def test_the_term_against_folded_yaw_is_a_share_of_the_range_and_needs_the_turn(
-    tiny_decomposer, images
+@pytest.mark.parametrize(("angle", "column"), [("yaw", 1), ("pitch", 0)])
+def test_the_term_against_folded_angles_is_a_share_of_the_range_and_needs_the_pose(
+    tiny_decomposer, images, angle, column
 ):
-    yaw = np.asarray(tiny_decomposer.view(images))[:, 1]
-    turn = yaw + np.radians([30.0, -30.0, 0.0, 30.0]).astype(np.float32)
-    config = dataclasses.replace(BARE, unfold=2.0, unfold_from=20.0)
+    view = np.asarray(tiny_decomposer.view(images))
+    angles = view[:, column] + np.radians([30.0, -30.0, 0.0, 30.0]).astype(np.float32)
+    pose = LatentPose(view[:, 1], view[:, 0])._replace(**{angle: angles})
+    weight, term = ("unfold", "folded") if angle == "yaw" else ("unfold_pitch", "folded_pitch")
+    # Pitch is held to the latent from the same share of its spread, here the whole.
+    config = dataclasses.replace(
+        BARE, unfold_from=20.0, unfold_spread=20.0, unfold_pitch_spread=20.0, **{weight: 2.0}
+    )
 
     def value(config, step):
-        return _loss(tiny_decomposer, images, config, step=step, turn=turn)
+        return _loss(tiny_decomposer, images, config, step=step, pose=pose)
 
     total, terms = value(config, 9)
-    np.testing.assert_allclose(terms["folded"], 3 / 4 * 30 / 60, rtol=1e-4)
-    np.testing.assert_allclose(total - value(BARE, 9)[0], 2 * terms["folded"], rtol=1e-4)
+    np.testing.assert_allclose(terms[term], 3 / 4 * 30 / 60, rtol=1e-4)
+    np.testing.assert_allclose(total - value(BARE, 9)[0], 2 * terms[term], rtol=1e-4)
     # While depth is held no direction is there that could say it, nor before a step of its own.
     np.testing.assert_allclose(value(config, 0)[0], value(BARE, 0)[0], rtol=1e-6)
     later = dataclasses.replace(config, unfold_after=9)
     np.testing.assert_allclose(value(later, 8)[0], value(BARE, 8)[0], rtol=1e-6)
     np.testing.assert_allclose(value(later, 9)[0], total, rtol=1e-6)
-    with pytest.raises(FacesemError, match="needs the latents' turn"):
+    with pytest.raises(FacesemError, match=f"needs the latents' {angle}"):
         _loss(tiny_decomposer, images, config)
+
+
+def test_pitch_is_trusted_to_the_same_share_of_its_spread():
+    config = DecomposerLossConfig(unfold_from=18.0, unfold_spread=12.0, unfold_pitch_spread=6.0)
+    assert config.unfold_pitch_from == 9
 
 
 def test_rotations_grow_to_their_full_size():
