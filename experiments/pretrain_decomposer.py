@@ -17,6 +17,13 @@ Faces in near profile, whose yaw such runs fold back, are unfolded from the resu
         --couple-mixed --loss.unfold 10 --loss.exchange 6 --loss.turn-angles 12 20 8 \
         --loss.render-angles 12 30 8
 
+And pitch, most of which albedo takes up until then, is held to the nod of the latents:
+
+    python -m experiments.pretrain_decomposer --directory runs/decomposer_nods --steps 3700 \
+        --learning-rate 2e-4 --start runs/decomposer_wide --couple 400 --couple-pitch \
+        --couple-mixed --couple-nod-faces 128 --loss.unfold 10 --loss.unfold-pitch 10 \
+        --loss.exchange 6 --loss.turn-angles 12 20 8 --loss.render-angles 12 30 8
+
 Resumes from the last checkpoint in the directory.
 """
 
