@@ -17,11 +17,10 @@ from jaxtyping import Array, Float
 from facesem_jax.conv import PRECISION
 from facesem_jax.decomposer.decomposer import Decomposer
 from facesem_jax.training.decomposer_loss import photometric_window
+from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.known_views import turn_photographs
 from facesem_jax.training.losses import halve
 
-#: Widths of the window about the face, in pixels of 64, as in the decomposer's loss.
-_WINDOW = (22.0, 28.0)
 #: delta of `view_changes`: radians, and scene units.
 _STEPS = (*(math.radians(4.0),) * 3, 0.012, 0.012, 0.02)
 #: Roll, t_x, t_y, t_z: what aligning a nodding face to the frame adds.
@@ -34,7 +33,7 @@ def soften(images: Float[Array, "n h w 3"]) -> Float[Array, "n m"]:
     Args:
       images: Height and width divisible by 4.
     """
-    weight = jnp.sqrt(photometric_window(images.shape[1], _WINDOW))[..., None]
+    weight = jnp.sqrt(photometric_window(images.shape[1], DecomposerLossConfig.window))[..., None]
     small = halve(halve(images * weight.astype(images.dtype)))
     return small.reshape(len(images), -1)
 
@@ -112,11 +111,13 @@ def nod_direction(
     penalty = jnp.where(free < d, ridge, 1e-6)
     system = scaled[free][:, free] + jnp.diag(penalty)
     found = jnp.linalg.solve(system, scaled[free, pitch])[:d]
-    return found / jnp.maximum(jnp.linalg.norm(found), 1e-12)
+    return _unit(found)
 
 
 def between(one: Float[Array, " d"], other: Float[Array, " d"]) -> Float[Array, " d"]:
     """The unit direction half-way between two directions, whatever their lengths."""
-    units = [x / jnp.maximum(jnp.linalg.norm(x), 1e-12) for x in (one, other)]
-    middle = sum(units)
-    return middle / jnp.maximum(jnp.linalg.norm(middle), 1e-12)
+    return _unit(_unit(one) + _unit(other))
+
+
+def _unit(x):
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
