@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
+from experiments import coupling as coupling_module
 from experiments.coupling import Coupling, CouplingConfig
 from experiments.face_sources import LatentSource
 from experiments.training_loop import LoopConfig, restore_latest, run_training
@@ -163,6 +164,27 @@ def test_a_mean_pitch_is_no_nod():
     assert float(found.turn(jnp.zeros((1, DIM)))[0]) > 0.05
 
 
+def test_what_pictures_show_of_a_nod_counts_as_much_as_the_reading(monkeypatch):
+    """The reading follows the third number, the pictures of the first faces the fifth."""
+    asked = []
+
+    def shown(decomposer, draw, latents):
+        asked.append(latents.shape)
+        return draw(jnp.eye(DIM))[4]
+
+    monkeypatch.setattr(coupling_module, "nod_direction", shown)
+    graph, _ = init_state(Reader(), OPTIMIZER)
+    config = dataclasses.replace(CONFIG, pitch=True, unfold=True, unfold_pitch=True, nod_faces=16)
+    (found,) = Coupling([source(0)], 12, graph, LOSS, config).measured(Reader())
+    assert asked == [(16, DIM)]
+    half = np.sqrt(0.5) * (np.eye(DIM)[2] + np.eye(DIM)[4])
+    np.testing.assert_allclose(found.directions[2], half, atol=0.15)
+    spread = np.radians(LOSS.unfold_pitch_spread)
+    np.testing.assert_allclose(found.nod.slope, spread * half, atol=0.02)
+    # Turn and light are the reading's.
+    assert found.directions[0, 0] > 0.95 and found.directions[1, 1] > 0.95
+
+
 def test_batches_that_are_no_pairs_are_refused():
     with pytest.raises(FacesemError, match="multiple of 4"):
         _start([source(0), source(1)], 6)
@@ -171,3 +193,7 @@ def test_batches_that_are_no_pairs_are_refused():
             CouplingConfig(**wrong)
     with pytest.raises(FacesemError, match="ask for these too"):
         CouplingConfig(pitch=True, unfold_pitch=True)
+    with pytest.raises(FacesemError, match="goes with pitch"):
+        CouplingConfig(nod_faces=8)
+    with pytest.raises(FacesemError, match="use 0 to 256"):
+        CouplingConfig(faces=256, pitch=True, nod_faces=257)
