@@ -34,9 +34,6 @@ class CouplingConfig:
       pitch: Whether a third of the partners nods: another pitch, beside another yaw or light.
       mixed: Whether each pair has an angle of its own, see
         `facesem_jax.training.coupled_pairs.coupled_latents`.
-      unfold: Whether the latents' turn is measured too, and stands in the batch: images and
-        `facesem_jax.training.unfolding.LatentPose`.
-      unfold_pitch: Whether their nod is as well; with ``pitch`` and ``unfold`` alone.
       nod_faces: Of the faces, how many also show by their pictures what a nod is
         (`facesem_jax.training.nod_direction`); the nod's direction is then the mean of that and
         of what the reading follows. 0 for the reading alone.
@@ -47,8 +44,6 @@ class CouplingConfig:
     seed: int = 0
     pitch: bool = False
     mixed: bool = False
-    unfold: bool = False
-    unfold_pitch: bool = False
     nod_faces: int = 0
 
     def __post_init__(self):
@@ -58,8 +53,6 @@ class CouplingConfig:
                 f"every {self.every} and faces {self.faces}: use at least 1, and a multiple of "
                 f"{_PIECE}."
             )
-        if self.unfold_pitch and not (self.pitch and self.unfold):
-            raise FacesemError("unfold_pitch goes with pitch and unfold; ask for these too.")
         if self.nod_faces and not self.pitch:
             raise FacesemError("nod_faces goes with pitch; ask for it too.")
         if not 0 <= self.nod_faces <= self.faces:
@@ -71,7 +64,7 @@ class Measured(NamedTuple):
 
     Attributes:
       directions: See `facesem_jax.training.coupled_pairs.pair_directions`.
-      turn: Yaw in radians as a function of the latent; ``None`` unless asked for.
+      turn: Yaw in radians as a function of the latent; ``None`` unless the loss unfolds it.
       nod: Pitch in the same way.
     """
 
@@ -101,22 +94,23 @@ class Coupling:
           sources: Where faces come from, equally many of each; their latents are of unit variance.
           batch_size: Faces per step, partners counted.
           graph: Of the decomposer, from `facesem_jax.training.state.init_state`.
-          loss: Whose rotation is how far partners are moved, as a share of half a turn.
+          loss: Whose rotation is how far partners are moved, as a share of half a turn, and whose
+            ``unfold`` and ``unfold_pitch`` say which angles of the latents it needs.
           config: How pairs are made.
 
         Raises:
-          FacesemError: If the batch cannot be divided so.
+          FacesemError: If the batch cannot be divided so, or if the loss needs a pitch that is not
+            measured.
         """
+        if loss.unfold_pitch and not (config.pitch and loss.unfold):
+            raise FacesemError("unfold_pitch goes with nodding pairs and unfold: ask for these.")
         parts = 2 * len(sources)
         if batch_size < parts or batch_size % parts:
             raise FacesemError(f"batch_size is {batch_size}; expected a multiple of {parts}.")
         self.sources, self.count = sources, batch_size // parts
         self.graph, self.loss, self.config = graph, loss, config
         self._read = jax.jit(partial(pair_readings, pitch=config.pitch))
-        self._nods = [
-            jax.jit(lambda decomposer, z, draw=source.draw: nod_direction(decomposer, draw, z))
-            for source in sources
-        ]
+        self._find_nod = jax.jit(nod_direction, static_argnums=1)
         self._faces = []
         for source in sources:
             pieces = [source.latents(_MEASURED + k, _PIECE) for k in range(config.faces // _PIECE)]
@@ -126,7 +120,7 @@ class Coupling:
         """The state with a place for the directions: no partner moves until they are measured."""
         sizes = [faces[0][0].shape[1] for faces in self._faces]
         count = 3 if self.config.pitch else 2
-        asked = (self.config.unfold, self.config.unfold_pitch)
+        asked = (self.loss.unfold, self.loss.unfold_pitch)
         extra = tuple(
             Measured(
                 jnp.zeros((count, d)),
@@ -143,19 +137,19 @@ class Coupling:
     def measured(self, decomposer: Decomposer) -> tuple[Measured, ...]:
         """What a decomposer finds of every source."""
         found = []
-        for faces, find_nod in zip(self._faces, self._nods, strict=True):
+        for source, faces in zip(self.sources, self._faces, strict=True):
             latents = jnp.concatenate([z for z, _ in faces])
             readings = jnp.concatenate([self._read(decomposer, images) for _, images in faces])
             directions = pair_directions(latents, readings)
             seen = None
             if self.config.nod_faces:
-                seen = find_nod(decomposer, latents[: self.config.nod_faces])
+                seen = self._find_nod(decomposer, source.draw, latents[: self.config.nod_faces])
                 directions = directions.at[2].set(between(directions[2], seen))
             turn = nod = None
-            if self.config.unfold:
+            if self.loss.unfold:
                 turn = linear_reading(latents, readings[:, 0])
                 turn = turn.with_spread(math.radians(self.loss.unfold_spread))
-            if self.config.unfold_pitch:
+            if self.loss.unfold_pitch:
                 pitch = readings[:, 2] - jnp.mean(readings[:, 2])
                 slope = linear_reading(latents, pitch).slope
                 # Without offset: the mean face is upright.
@@ -175,8 +169,8 @@ class Coupling:
           latents: From `batch`.
 
         Returns:
-          The state, and images of which the second half are the partners of the first; with
-          ``unfold`` the images and the pose that their latents have.
+          The state, and images of which the second half are the partners of the first; where the
+          loss unfolds angles, the images and the `LatentPose` that their latents have.
         """
         if step % self.config.every == 0:
             decomposer = modules_of(self.graph, state, averaged=True)
@@ -192,7 +186,7 @@ class Coupling:
         pairs = [latents, partners]
         drawn = [s.draw(z) for zs in pairs for s, z in zip(self.sources, zs, strict=True)]
         images = jnp.concatenate(drawn)
-        if not self.config.unfold:
+        if not self.loss.unfold:
             return state, images
 
         def of_all(readings):
@@ -201,6 +195,6 @@ class Coupling:
 
         pose = LatentPose(
             of_all([found.turn for found in state.extra]),
-            of_all([found.nod for found in state.extra]) if self.config.unfold_pitch else None,
+            of_all([found.nod for found in state.extra]) if self.loss.unfold_pitch else None,
         )
         return state, (images, pose)

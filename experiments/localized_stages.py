@@ -123,8 +123,9 @@ def environment_stage(
     """
     ys = in_batches(f, ws, track, "pose and light of samples")
     fit = regression_directions(jnp.asarray(ws), jnp.asarray(ys), f.names)
-    steps = stream_exact_directions(f, jnp.asarray(ws[:exact_samples]), batch_size=8)
-    for step in track(steps, "exact pose and light gradients", -(-exact_samples // 8)):
+    batch = 8
+    steps = stream_exact_directions(f, jnp.asarray(ws[:exact_samples]), batch_size=batch)
+    for step in track(steps, "exact pose and light gradients", -(-exact_samples // batch)):
         last = step
     exact = last.moments.mean
     cosine = direction_cosine(fit.v, exact)

@@ -205,8 +205,12 @@ def main(options: Options) -> None:
             )
         if loss_config.unfold:
             raise FacesemError("--loss.unfold needs the latents' turn, which --couple measures.")
+    if options.couple_nod_faces and not options.couple_pitch:
+        raise FacesemError("--couple-nod-faces goes with --couple-pitch; give both.")
     if loss_config.unfold_pitch and not (options.couple_pitch and loss_config.unfold):
-        raise FacesemError("--loss.unfold-pitch goes with --couple-pitch and --loss.unfold.")
+        raise FacesemError(
+            "--loss.unfold-pitch goes with --couple-pitch and --loss.unfold; give all."
+        )
     if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
@@ -224,8 +228,6 @@ def main(options: Options) -> None:
             seed=options.seed + 4,
             pitch=options.couple_pitch,
             mixed=options.couple_mixed,
-            unfold=bool(loss_config.unfold),
-            unfold_pitch=bool(loss_config.unfold_pitch),
             nod_faces=options.couple_nod_faces,
         )
         sources = face_sources(options)

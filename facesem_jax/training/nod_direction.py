@@ -8,7 +8,7 @@ errors are of another kind, so the mean of the two directions is better than eit
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ from facesem_jax.training.losses import halve
 
 #: delta of `view_changes`: radians, and scene units.
 _STEPS = (*(math.radians(4.0),) * 3, 0.012, 0.012, 0.02)
-#: Roll, t_x, t_y, t_z: what aligning a nodding face to the frame adds.
-_ALIGNMENT = (2, 3, 4, 5)
+#: Pitch; then roll, t_x, t_y, t_z, which aligning a nodding face to the frame adds.
+_NOD = (0, 2, 3, 4, 5)
 
 
 def soften(images: Float[Array, "n h w 3"]) -> Float[Array, "n m"]:
@@ -38,7 +38,9 @@ def soften(images: Float[Array, "n h w 3"]) -> Float[Array, "n m"]:
     return small.reshape(len(images), -1)
 
 
-def view_changes(decomposer: Decomposer, images: Float[Array, "n h w 3"]) -> Float[Array, "n m 6"]:
+def view_changes(
+    decomposer: Decomposer, images: Float[Array, "n h w 3"], of: Sequence[int] = range(6)
+) -> Float[Array, "n m k"]:
     r"""How photographs change as they are moved over their own depth by some degrees.
 
     .. math:: (s(x_{v + \delta e_k}) - s(x_{v - \delta e_k})) / 2 \delta_k
@@ -50,9 +52,10 @@ def view_changes(decomposer: Decomposer, images: Float[Array, "n h w 3"]) -> Flo
     Args:
       decomposer: Gives depth, view and camera.
       images: The photographs.
+      of: The k entries of the view that are changed.
 
     Returns:
-      By view, per radian and per scene unit.
+      By each of them, per radian or per scene unit.
     """
     parts = decomposer(images)
 
@@ -61,8 +64,8 @@ def view_changes(decomposer: Decomposer, images: Float[Array, "n h w 3"]) -> Flo
         return soften(turn_photographs(decomposer, parts, images, view, None))
 
     # A face depends on its own view alone, so one change serves them all.
-    steps = jnp.array(_STEPS, images.dtype)
-    changes = jnp.diag(steps)
+    changes = jnp.diag(jnp.array(_STEPS, images.dtype))[jnp.array(of)]
+    steps = jnp.sum(changes, axis=1)
     ahead, behind = (jax.lax.map(turned, sign * changes) for sign in (1, -1))
     return jnp.moveaxis(ahead - behind, 0, -1) / (2 * steps)
 
@@ -94,23 +97,25 @@ def nod_direction(
     """
     d = latents.shape[1]
 
-    def products(z):
+    def picture(z):
         image = draw(z[None])
-        columns = jax.jacfwd(lambda z: soften(draw(z[None]))[0])(z)
-        both = jnp.concatenate([columns, view_changes(decomposer, image)[0]], axis=1)
+        return soften(image)[0], image
+
+    def products(z):
+        columns, image = jax.jacfwd(picture, has_aux=True)(z)
+        both = jnp.concatenate([columns, view_changes(decomposer, image, _NOD)[0]], axis=1)
         return jnp.dot(both.T, both, precision=PRECISION)
 
     # One face at a time: a Jacobian holds as many pictures as the latent has coordinates.
     sums = jnp.sum(jax.lax.map(products, latents), axis=0)
-    pitch, alignment = d, [d + k for k in _ALIGNMENT]
     # In units of their own lengths, radians and scene units are alike to the solver.
     scale = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(sums), 1e-12))
     scale = scale.at[:d].set(1 / jnp.sqrt(jnp.maximum(jnp.trace(sums[:d, :d]) / d, 1e-12)))
     scaled = sums * scale[:, None] * scale
-    free = jnp.array([*range(d), *alignment])
-    penalty = jnp.where(free < d, ridge, 1e-6)
-    system = scaled[free][:, free] + jnp.diag(penalty)
-    found = jnp.linalg.solve(system, scaled[free, pitch])[:d]
+    # The column after the latent's is the pitch's; what is left of the rows are the unknowns.
+    pitch, system = jnp.delete(scaled[:, d], d), jnp.delete(jnp.delete(scaled, d, 0), d, 1)
+    penalty = jnp.where(jnp.arange(len(system)) < d, ridge, 1e-6)
+    found = jnp.linalg.solve(system + jnp.diag(penalty), pitch)[:d]
     return _unit(found)
 
 

@@ -25,6 +25,7 @@ pytestmark = [
 DIM = 6
 CONFIG = CouplingConfig(every=2, faces=256, seed=5)
 LOSS = DecomposerLossConfig(rotation_steps=4, rotation_start=0.0)
+UNFOLDED = dataclasses.replace(LOSS, unfold=1.0, unfold_pitch=1.0)
 OPTIMIZER = optax.sgd(0.3)
 
 
@@ -127,8 +128,9 @@ def test_the_weights_alone_are_read_without_the_directions(tmp_path):
 
 def test_a_third_nods_and_the_pose_of_every_latent_stands_in_the_batch():
     graph, state = init_state(Reader(), OPTIMIZER)
-    config = dataclasses.replace(CONFIG, pitch=True, unfold=True)
-    coupling = Coupling([source(0)], 12, graph, LOSS, config)
+    config = dataclasses.replace(CONFIG, pitch=True)
+    turning = dataclasses.replace(LOSS, unfold=1.0)
+    coupling = Coupling([source(0)], 12, graph, turning, config)
     started = coupling.start(state)
     state, (images, pose) = coupling.prepare(4, started, coupling.batch(4))
     # Yaw is the first number, pitch the third; each has a spread of its own.
@@ -142,8 +144,7 @@ def test_a_third_nods_and_the_pose_of_every_latent_stands_in_the_batch():
         np.testing.assert_allclose(change[number], -2 * own[k, number], atol=0.5)
         np.testing.assert_allclose(np.delete(change, number), 0, atol=0.5)
 
-    both = dataclasses.replace(config, unfold_pitch=True)
-    coupling = Coupling([source(0)], 12, graph, LOSS, both)
+    coupling = Coupling([source(0)], 12, graph, UNFOLDED, config)
     state, (images, found) = coupling.prepare(4, coupling.start(state), coupling.batch(4))
     np.testing.assert_array_equal(found.yaw, pose.yaw)
     spread = np.radians(LOSS.unfold_pitch_spread)
@@ -157,8 +158,8 @@ def test_a_mean_pitch_is_no_nod():
             return super().view(x) + 0.3
 
     graph, _ = init_state(Tilted(), OPTIMIZER)
-    config = dataclasses.replace(CONFIG, pitch=True, unfold=True, unfold_pitch=True)
-    coupling = Coupling([source(0)], 12, graph, LOSS, config)
+    config = dataclasses.replace(CONFIG, pitch=True)
+    coupling = Coupling([source(0)], 12, graph, UNFOLDED, config)
     (found,) = coupling.measured(Tilted())
     assert float(found.nod(jnp.zeros((1, DIM)))[0]) == 0
     assert float(found.turn(jnp.zeros((1, DIM)))[0]) > 0.05
@@ -174,8 +175,8 @@ def test_what_pictures_show_of_a_nod_counts_as_much_as_the_reading(monkeypatch):
 
     monkeypatch.setattr(coupling_module, "nod_direction", shown)
     graph, _ = init_state(Reader(), OPTIMIZER)
-    config = dataclasses.replace(CONFIG, pitch=True, unfold=True, unfold_pitch=True, nod_faces=16)
-    (found,) = Coupling([source(0)], 12, graph, LOSS, config).measured(Reader())
+    config = dataclasses.replace(CONFIG, pitch=True, nod_faces=16)
+    (found,) = Coupling([source(0)], 12, graph, UNFOLDED, config).measured(Reader())
     assert asked == [(16, DIM)]
     half = np.sqrt(0.5) * (np.eye(DIM)[2] + np.eye(DIM)[4])
     np.testing.assert_allclose(found.directions[2], half, atol=0.15)
@@ -191,8 +192,9 @@ def test_batches_that_are_no_pairs_are_refused():
     for wrong in ({"every": 0}, {"faces": 100}):
         with pytest.raises(FacesemError, match="at least 1"):
             CouplingConfig(**wrong)
-    with pytest.raises(FacesemError, match="ask for these too"):
-        CouplingConfig(pitch=True, unfold_pitch=True)
+    graph, _ = init_state(Reader(), OPTIMIZER)
+    with pytest.raises(FacesemError, match="ask for these"):
+        Coupling([source(0)], 12, graph, UNFOLDED, CONFIG)
     with pytest.raises(FacesemError, match="goes with pitch"):
         CouplingConfig(nod_faces=8)
     with pytest.raises(FacesemError, match="use 0 to 256"):

@@ -76,6 +76,8 @@ def test_exchange_without_pairs_is_refused(tmp_path):
     [
         ({"couple_mixed": True}, "give --couple steps"),
         ({"couple_pitch": True}, "give --couple steps"),
+        ({"couple_nod_faces": 8}, "give --couple steps"),
+        ({"couple": 2, "couple_nod_faces": 8}, "give both"),
         ({"loss": DecomposerLossConfig(unfold=1.0)}, "which --couple measures"),
         ({"loss": DecomposerLossConfig(unfold_pitch=1.0)}, "goes with --couple-pitch"),
     ],

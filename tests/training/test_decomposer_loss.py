@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from smooth_fields import smooth_fields
 
 from facesem_jax.decomposer import Decomposition
 from facesem_jax.decomposer.camera import intrinsics
@@ -33,19 +34,12 @@ _render = jax.jit(lambda model, parts: model.render(parts))
 _turn = jax.jit(turn_photographs)
 
 
-def _smooth(rng, count, channels):
-    """Fields of a few low frequencies, about within [-1, 1]."""
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    waves = np.stack([np.cos(np.pi * (i * x + j * y) + i) for i in range(3) for j in range(3)], -1)
-    return waves @ rng.normal(size=(count, 1, 9, channels)) / 4
-
-
 @pytest.fixture(scope="module")
 def parts(tiny_decomposer):
     """Smooth random faces over the depth prior, in random views and lights."""
     rng, n = np.random.default_rng(0), 3
     prior = np.asarray(depth_prior(tiny_decomposer.config))
-    depth = 1 + 0.1 * np.tanh(prior + 0.3 * _smooth(rng, n, 1)[..., 0])
+    depth = 1 + 0.1 * np.tanh(prior + 0.3 * smooth_fields(rng, SIZE, n, 1)[..., 0])
     depth[:, :, [0, 1, -2, -1]] = tiny_decomposer.config.border
     angles = np.radians(rng.uniform(-15, 15, (n, 3)))
     shift = rng.uniform(-0.01, 0.01, (n, 3)) * [1, 1, 0]
@@ -54,7 +48,7 @@ def parts(tiny_decomposer):
         "view": np.concatenate([angles, shift], -1),
         "light": light,
         "depth": depth,
-        "albedo": np.tanh(_smooth(rng, n, 3)),
+        "albedo": np.tanh(smooth_fields(rng, SIZE, n, 3)),
         "confidence_l1": np.ones((n, SIZE, SIZE, 2)),
         "confidence_perceptual": np.ones((n, SIZE // 4, SIZE // 4, 2)),
     }
@@ -63,7 +57,7 @@ def parts(tiny_decomposer):
 
 @pytest.fixture(scope="module")
 def photographs():
-    return jnp.asarray(np.tanh(_smooth(np.random.default_rng(1), 3, 3)), jnp.float32)
+    return jnp.asarray(np.tanh(smooth_fields(np.random.default_rng(1), SIZE, 3, 3)), jnp.float32)
 
 
 def test_depth_is_held_then_released():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from smooth_fields import smooth_fields
 
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
@@ -46,9 +47,7 @@ def encoder(random_module):
 
 @pytest.fixture(scope="module")
 def images():
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    waves = np.stack([np.cos(np.pi * (i * x + j * y) + i) for i in range(3) for j in range(3)], -1)
-    faces = waves @ np.random.default_rng(0).normal(size=(4, 1, 9, 3)) / 4
+    faces = smooth_fields(np.random.default_rng(0), SIZE, 4, 3)
     return jnp.asarray(np.tanh(faces), jnp.float32)
 
 

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from smooth_fields import smooth_fields
 
 from facesem_jax.training.known_views import turn_photographs
 from facesem_jax.training.nod_direction import between, nod_direction, soften, view_changes
@@ -12,11 +13,8 @@ SIZE, DIM = 32, 5
 
 
 def _photographs(count):
-    """Of a few low frequencies."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    waves = np.stack([np.cos(np.pi * (i * x + j * y) + i) for i in range(3) for j in range(3)], -1)
-    return jnp.asarray(np.tanh(waves @ rng.normal(size=(count, 1, 9, 3)) / 2), jnp.float32)
+    fields = smooth_fields(np.random.default_rng(0), SIZE, count, 3)
+    return jnp.asarray(np.tanh(2 * fields), jnp.float32)
 
 
 @pytest.fixture(scope="module")
