@@ -1,3 +1,4 @@
+import gc
 import math
 import os
 import shutil
@@ -25,6 +26,11 @@ else:
     _made_here = False
 jax.config.update("jax_compilation_cache_dir", os.environ[_OWN_CACHE])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+# JAX and hypothesis hook into every collection of garbage; by default there are thousands.
+gc.freeze()
+gc.set_threshold(200_000, 50, 100)
 
 
 def pytest_unconfigure():

@@ -70,6 +70,7 @@ def test_every_depth_is_convex_and_the_mean_is_nearest_in_the_middle(decomposer,
     assert abs(column - 31.5) < 6 and 21 < row < 43
 
 
+@pytest.mark.whole_run
 def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, latents):
     f = environment_semantics(generator, decomposer, names=("yaw",))
     run = jax.jit(lambda f, w: f(w))

@@ -30,6 +30,7 @@ def site(tmp_path_factory):
     return directory
 
 
+@pytest.mark.whole_run
 def test_every_page_is_there(site):
     pages = {p.relative_to(ROOT / "docs").with_suffix(".html") for p in ROOT.glob("docs/**/*.md")}
     assert len(pages) >= 18
@@ -37,6 +38,7 @@ def test_every_page_is_there(site):
         assert (site / page).is_file()
 
 
+@pytest.mark.whole_run
 def test_a_page_loads_nothing_from_elsewhere(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -45,6 +47,7 @@ def test_a_page_loads_nothing_from_elsewhere(site):
         assert not [x for x in loaded if x.startswith(("http", "//"))], page
 
 
+@pytest.mark.whole_run
 def test_formulas_are_mathml(site):
     text = (site / "concepts.html").read_text(encoding="utf-8")
     assert text.count("<math") >= 8 and "arithmatex" not in text
@@ -53,6 +56,7 @@ def test_formulas_are_mathml(site):
     assert ".. math::" not in reference and ":func:" not in reference
 
 
+@pytest.mark.whole_run
 def test_the_reference_has_every_package_and_its_public_functions(site):
     packages = [p.parent.name for p in (ROOT / "facesem_jax").glob("*/__init__.py")]
     assert set(packages) <= {p.stem for p in (site / "reference").glob("*.html")}

@@ -180,6 +180,7 @@ def test_every_command_is_understood_by_its_program(command):
 CHEAP = ("facesem --help", "facesem directions list", "facesem edit --seed 8 --yaw 20 --component")
 
 
+@pytest.mark.whole_run
 def test_the_cheap_commands_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     ran = []
@@ -208,6 +209,7 @@ for page, blocks in json.load(sys.stdin):
 """
 
 
+@pytest.mark.whole_run
 def test_every_python_block_runs(tmp_path):
     """A page's blocks one after the other; the pages in one process, so that they compile once."""
     pages = {}

@@ -65,6 +65,7 @@ def finished(tmp_path_factory):
     return output
 
 
+@pytest.mark.whole_run
 def test_all_methods_but_those_for_other_generators_are_measured(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert "SeFa" in metrics["left_out"]
@@ -78,6 +79,7 @@ def test_all_methods_but_those_for_other_generators_are_measured(finished):
     assert "SeFa is left out" in page and "mediapipe==0.10.14" in page
 
 
+@pytest.mark.whole_run
 def test_bands_are_more_local_than_mixtures(finished):
     rows = json.loads((finished / "metrics.json").read_text())["methods"]
     ours, floor = rows["local (ours)"], rows["random"]

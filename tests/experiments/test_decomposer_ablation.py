@@ -70,6 +70,7 @@ def test_every_part_is_left_out_once():
         assert changed == (name != "full"), name
 
 
+@pytest.mark.whole_run
 def test_a_stopped_ablation_goes_on_with_the_jobs_that_are_missing(stubs, tmp_path, capsys):
     ablation.main(_options(tmp_path))
     assert stubs == [("full", 0), ("flip", 0), ("full", 1), ("flip", 1)]
@@ -85,6 +86,7 @@ def test_a_stopped_ablation_goes_on_with_the_jobs_that_are_missing(stubs, tmp_pa
     assert "full: 3 seeds, convex" in capsys.readouterr().out
 
 
+@pytest.mark.whole_run
 def test_the_results_are_of_all_jobs(stubs, tmp_path):
     del stubs
     ablation.main(_options(tmp_path))

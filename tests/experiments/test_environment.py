@@ -27,6 +27,7 @@ def arrays(finished):
         return dict(data)
 
 
+@pytest.mark.whole_run
 def test_the_files_are_there_and_nothing_else(finished):
     assert sorted(p.name for p in finished.iterdir()) == sorted(FILES)
     page = (finished / "report.html").read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ def test_the_files_are_there_and_nothing_else(finished):
     assert "http:" not in written and "https:" not in written and "nan" not in written.lower()
 
 
+@pytest.mark.whole_run
 def test_plain_and_decorrelated_steps_do_what_their_names_say(arrays):
     v = arrays["v_regression"]
     assert v.shape == (K, W_DIM)
@@ -42,6 +44,7 @@ def test_plain_and_decorrelated_steps_do_what_their_names_say(arrays):
     np.testing.assert_allclose(arrays["decorrelated/steps"] @ v.T, np.eye(K), atol=2e-3)
 
 
+@pytest.mark.whole_run
 def test_curves_and_edits_fit_each_other(arrays):
     assert arrays["counts"].tolist() == [100, 300]
     assert arrays["exact_counts"].tolist() == [8, 16, 20]
@@ -54,11 +57,13 @@ def test_curves_and_edits_fit_each_other(arrays):
         np.testing.assert_allclose(amounts[yaw], [-45, -22.5, 0, 22.5, 45])
 
 
+@pytest.mark.whole_run
 def test_small_edits_along_a_regression_move_its_semantic(arrays):
     leakage = arrays["plain/leakage"]
     assert (np.diag(leakage) > 0).mean() > 0.5
 
 
+@pytest.mark.whole_run
 def test_metrics_say_per_semantic_what_it_costs(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert set(metrics["semantics"]) == set(ENVIRONMENT_NAMES)

@@ -31,6 +31,7 @@ def stream(monkeypatch):
     monkeypatch.setattr(landmarks, "installed", lambda: False)
 
 
+@pytest.mark.whole_run
 def test_what_is_installed_is_measured(stream, pair, tmp_path, capsys):
     output = tmp_path / "out"
     options = Options(str(pair / "generator"), str(pair / "decomposer"), samples=120, output=output)

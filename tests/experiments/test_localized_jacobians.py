@@ -16,7 +16,7 @@ from experiments.localized_stages import silent
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.semantic_function import local_semantics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.whole_run]
 W_DIM, SIZE, K = 16, 32, 6
 
 

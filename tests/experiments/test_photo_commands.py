@@ -77,6 +77,7 @@ def _invert(pair, photo, tmp_path, **changes):
     invert_command.main(invert_command.Options(photo, **(given | changes)))
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("space", ["w", "w_plus"])
 def test_a_photo_is_inverted(pair, photo, tmp_path, space, capsys):
     _invert(pair, photo, tmp_path, space=space)

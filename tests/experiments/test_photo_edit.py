@@ -63,6 +63,7 @@ def run(pair, photo, tmp_path):
     return run
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("space", ["w", "w_plus"])
 def test_a_component_changes_its_part_of_the_photo_alone(run, photo, tmp_path, space, capsys):
     result = run(component=("mouth-1=3",), space=space, save_latent=tmp_path / "w.npy")

@@ -214,6 +214,7 @@ def test_supervised_loss_counts_the_head_alone(sets):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+@pytest.mark.whole_run
 def test_supervised_training_learns_and_resumes(tmp_path, sets):
     config = TrainingConfig(tmp_path, 6, batch_size=8, learning_rate=2e-3, log_steps=1)
     with pytest.raises(FacesemError, match="holds no checkpoint"):
@@ -228,6 +229,7 @@ def test_supervised_training_learns_and_resumes(tmp_path, sets):
     assert steps == 6
 
 
+@pytest.mark.whole_run
 def test_evaluation_writes_a_page_from_what_was_trained(directory, sets, tmp_path, monkeypatch):
     decomposer = Decomposer(_CONFIG, rngs=nnx.Rngs(0))
     monkeypatch.setattr(synthetic_faces, "snapshot_decomposer", lambda *given: (decomposer, 900))

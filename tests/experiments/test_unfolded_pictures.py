@@ -111,6 +111,7 @@ def test_it_is_fitted_with_the_average_every_so_many_steps():
     assert np.corrcoef(turn, numbers[:, 1])[0, 1] > 0.99
 
 
+@pytest.mark.whole_run
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     def train(directory, steps):
         graph, turns, state = _start([1.0, 0.5, 0.2])

@@ -110,6 +110,7 @@ def _texts(notebook):
     )
 
 
+@pytest.mark.whole_run
 def test_every_cell_runs_and_pictures_are_inline(executed):
     name, notebook, directory = executed
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -78,6 +78,7 @@ print("good")
 """
 
 
+@pytest.mark.whole_run
 def test_eight_devices_give_what_one_gives_and_hold_a_part_each():
     # A process of its own: the number of devices is settled when the backend starts.
     flags = "--xla_force_host_platform_device_count=8"
