@@ -1,0 +1,165 @@
+r"""What the pixels of faces look like in the canonical frame, as a linear Gaussian model.
+
+A photograph's own pixels are carried back into the canonical frame: each canonical point is moved
+into the view and the photograph is sampled where it falls. Under the right view the result looks
+like the texture of every other face; under a wrong one the nose lies beside its place. Which
+textures faces have is learned from faces that hardly turn, whose view is known well enough, by
+principal components: the appearance model of "Active Appearance Models" (Cootes, Edwards, Taylor
+2001) on the decomposer's depth.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from facesem_jax.checks import check_shape
+from facesem_jax.decomposer.camera import Intrinsics, project, rotation_matrix, to_view, unproject
+from facesem_jax.decomposer.config import DecomposerConfig
+from facesem_jax.decomposer.grid_sample import bilinear_sample
+from facesem_jax.decomposer.shading import normals_from_depth
+from facesem_jax.errors import FacesemError
+
+#: Cosines of the surface with the line of sight between which a point comes into view.
+_GRAZING, _FACING = 0.25, 0.6
+
+
+class CanonicalPoints(NamedTuple):
+    """Points of the mean canonical surface, left and right alike.
+
+    Attributes:
+      position: x, y, z, scene units.
+      normal: Of unit length, z away from the camera.
+      mirrored: Number of the point on the other side.
+    """
+
+    position: Float[Array, "m 3"]
+    normal: Float[Array, "m 3"]
+    mirrored: np.ndarray
+
+
+class CanonicalTexture(NamedTuple):
+    r"""Textures :math:`\mu + B c + \epsilon` with normal c and :math:`\epsilon`.
+
+    Attributes:
+      points: Where the texture is known.
+      mean: mu, the numbers of all points after each other.
+      basis: B; its columns have the lengths of what they add.
+      noise: Variance of epsilon.
+    """
+
+    points: CanonicalPoints
+    mean: Float[Array, " m3"]
+    basis: Float[Array, "m3 k"]
+    noise: Float[Array, ""]
+
+
+def canonical_points(
+    depth: Float[Array, "h w"],
+    camera: Intrinsics,
+    window: tuple[float, float],
+) -> CanonicalPoints:
+    """Every second pixel of an ellipse about the middle, on the mirrored mean of a depth map.
+
+    Args:
+      depth: Canonical depth, scene units; height and width even.
+      camera: Intrinsics.
+      window: Half axes (x, y) in pixels of a 64-pixel image.
+    """
+    size = depth.shape[0]
+    depth = (depth + depth[:, ::-1])[None] / 2
+    # Between pixels, so that the grid is its own mirror image.
+    centres = np.arange(0, size, 2) + 0.5
+    u, v = np.meshgrid(centres, centres)
+    x, y = ((q - (size - 1) / 2) * 64 / size for q in (u, v))
+    inside = (x / window[0]) ** 2 + (y / window[1]) ** 2 < 1
+    columns = np.broadcast_to(np.arange(len(centres)), u.shape)
+    rows = columns.T
+    number = np.cumsum(inside).reshape(inside.shape) - 1
+    mirrored = number[rows[inside], len(centres) - 1 - columns[inside]]
+    at = [jnp.asarray(q[inside], depth.dtype)[None, None] for q in (u, v)]
+    z = bilinear_sample(depth[..., None], *at)[0, 0, :, 0]
+    normal = bilinear_sample(normals_from_depth(depth, camera), *at)[0, 0]
+    position = jnp.stack(unproject(at[0][0, 0], at[1][0, 0], z, camera), axis=-1)
+    return CanonicalPoints(position, normal, mirrored)
+
+
+def blurred(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Images under the kernel (1, 2, 1) / 4 along both axes, for samples two pixels apart."""
+    h, w = images.shape[1:3]
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = (padded[:, :h] + 2 * padded[:, 1 : h + 1] + padded[:, 2:]) / 4
+    return (rows[:, :, :w] + 2 * rows[:, :, 1 : w + 1] + rows[:, :, 2:]) / 4
+
+
+def texture_in_view(
+    images: Float[Array, "n h w c"],
+    view: Float[Array, "n 6"],
+    points: CanonicalPoints,
+    config: DecomposerConfig,
+    camera: Intrinsics,
+) -> Float[Array, "n m c"]:
+    """What images show of canonical points that are moved into a view; their border is repeated.
+
+    Args:
+      images: From `blurred`.
+      view: As in `facesem_jax.decomposer.Decomposition.view`.
+      points: From `canonical_points`.
+      config: Gives the centre of the rotation.
+      camera: Intrinsics.
+    """
+    n, m = len(view), len(points.position)
+    xyz = tuple(jnp.broadcast_to(q, (n, 1, m)) for q in points.position.T)
+    u, v = project(to_view(xyz, view, config.rotation_center_depth), camera)
+    return bilinear_sample(images, u, v, padding="border")[:, 0]
+
+
+def in_sight(view: Float[Array, "n 6"], points: CanonicalPoints) -> Float[Array, "n m"]:
+    """Whether a view shows points: 0 where the surface turns away, 1 where it faces the camera."""
+    line = rotation_matrix(view[:, :3])[:, 2]
+    return jnp.clip((line @ points.normal.T - _GRAZING) / (_FACING - _GRAZING), 0, 1)
+
+
+def fit_texture(
+    textures: Float[np.ndarray, "n m c"], points: CanonicalPoints, components: int
+) -> CanonicalTexture:
+    r"""Probabilistic principal components of textures and of their mirror images.
+
+    .. math:: B = Q_k (\Lambda_k - \sigma^2)^{1/2}, \quad
+       \sigma^2 = \text{the mean of the other eigenvalues}
+
+    (Tipping and Bishop 1999, equations 7 and 8), from the covariance's eigenvectors Q and
+    eigenvalues :math:`\Lambda`.
+
+    Args:
+      textures: From `texture_in_view`, of faces that hardly turn.
+      points: Theirs.
+      components: k.
+
+    Returns:
+      The model, symmetric in its mean and its covariance.
+
+    Raises:
+      FacesemError: On a wrong shape, values that are not finite, or too few faces.
+    """
+    check_shape("textures", textures, (None, len(points.mirrored), None))
+    textures = np.asarray(textures, np.float32)
+    if not np.isfinite(textures).all():
+        raise FacesemError("textures holds values that are not finite; remove those faces.")
+    numbers = textures.shape[1] * textures.shape[2]
+    if not 1 <= components < min(2 * len(textures), numbers):
+        raise FacesemError(
+            f"{components} components of {len(textures)} faces and their mirror images with "
+            f"{numbers} numbers each: use fewer components, at least 1, or more faces."
+        )
+    rows = np.concatenate([textures, textures[:, points.mirrored]])
+    rows = rows.reshape(len(rows), numbers)
+    mean = rows.mean(axis=0)
+    rows -= mean
+    values, vectors = np.linalg.eigh((rows.T @ rows / len(rows)).astype(np.float64))
+    values, vectors = values[::-1], vectors[:, ::-1][:, :components]
+    noise = max(values[components:].mean(), 1e-8)
+    lengths = np.sqrt(np.maximum(values[:components] - noise, 0))
+    found = (jnp.asarray(x, jnp.float32) for x in (mean, vectors * lengths, noise))
+    return CanonicalTexture(points, *found)

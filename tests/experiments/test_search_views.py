@@ -1,0 +1,124 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from experiments import search_views
+from experiments.face_sources import LatentSource
+from experiments.search_views import Options, SearchedViews, draw_faces, in_pieces, main
+from facesem_jax import load_decomposer
+from facesem_jax.errors import FacesemError
+from facesem_jax.training.decomposer_loss import MIRROR_VIEW
+from facesem_jax.training.state import init_state
+from facesem_jax.training.view_search import ViewSearchConfig
+
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+SIZE, COUNT = 32, 100
+SEARCH = ViewSearchConfig(components=5, near=180.0, steps=2)
+
+
+def source(seed=0, size=SIZE):
+    """Faces whose pictures are noise, from latents of their number."""
+
+    def draw(latents):
+        rng = np.random.default_rng(int(latents[0, 0]))
+        return jnp.asarray(rng.uniform(-1, 1, (len(latents), size, size, 3)), jnp.float32)
+
+    return LatentSource(lambda index, count: jnp.full((count, 1), index), draw, "z", 1)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return draw_faces(source(), COUNT)
+
+
+@pytest.fixture
+def views(tiny_decomposer, faces):
+    made = SearchedViews(tiny_decomposer, faces, 2, SEARCH)
+    return made, *init_state(tiny_decomposer.view_net, optax.sgd(0.1))
+
+
+def test_faces_are_drawn_in_pieces_and_functions_take_them_so(faces):
+    assert faces.shape == (COUNT, SIZE, SIZE, 3)
+    assert not np.array_equal(faces[:50], faces[50:])
+    seen = []
+
+    def both(x, y):
+        seen.append(len(x))
+        return x + y, y
+
+    total, same = in_pieces(both, faces, faces)
+    assert seen == [50, 50]
+    np.testing.assert_array_equal(total, 2 * faces)
+    np.testing.assert_array_equal(same, faces)
+
+
+def test_views_are_searched_every_so_many_steps_and_stand_in_the_state(views):
+    made, graph, state = views
+    state = made.start(state)
+    assert state.extra.shape == (COUNT, 6) and not state.extra.any()
+    chosen = made.batch(0, 8)
+    np.testing.assert_array_equal(chosen, made.batch(0, 8))
+    searched, (images, view) = made.prepare(graph, 0, state, chosen)
+    assert np.isfinite(searched.extra).all() and jnp.abs(searched.extra).max() > 1e-3
+    kept, _ = made.prepare(graph, 1, searched, chosen)
+    assert kept.extra is searched.extra
+    for picture, angles, number in zip(images, view, chosen, strict=True):
+        straight = np.array_equal(picture, made.faces[number])
+        assert straight or np.array_equal(picture, made.faces[number][:, ::-1])
+        wanted = searched.extra[number] * (1 if straight else jnp.array(MIRROR_VIEW))
+        np.testing.assert_allclose(angles, wanted, rtol=1e-6)
+    flipped = made.prepare(graph, 1, searched, np.arange(COUNT))[1][0] != made.faces
+    assert 0.3 < flipped.any(axis=(1, 2, 3)).mean() < 0.7
+
+
+def test_the_search_begins_at_the_networks_reading(views):
+    made = views[0]
+    still = ViewSearchConfig(components=5, near=180.0, steps=1, freedom=(1e-4, 1e-4, 1e-4))
+    held = SearchedViews(made.decomposer, made.faces, 2, still)
+    found = held.searched(nnx.clone(made.decomposer.view_net))
+    read = made.decomposer.view(jnp.asarray(made.faces))
+    np.testing.assert_allclose(found[:, :3], read[:, :3], atol=1e-5)
+
+
+def test_too_few_frontal_faces_are_refused(views):
+    made = views[0]
+    view = np.zeros((COUNT, 6), np.float32)
+    view[3:, 1] = np.pi
+    made.search = ViewSearchConfig(components=6, near=15.0)
+    with pytest.raises(FacesemError, match="6 components of 3 faces"):
+        made.texture(view)
+
+
+@pytest.mark.whole_run
+def test_a_run_changes_the_view_alone_and_is_written_once(tiny_decomposer, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_views, "stream_source", source)
+    monkeypatch.setattr(search_views, "load_any", lambda name: tiny_decomposer)
+    options = Options(
+        tmp_path / "run", tmp_path / "out", "tiny", COUNT, rounds=2, steps=2, batch_size=16,
+        learning_rate=1e-2, search=SEARCH,
+    )  # fmt: skip
+    main(options)
+    found = load_decomposer(tmp_path / "out")
+    changed = {
+        path[0]
+        for (path, before), (_, after) in zip(
+            *(nnx.to_flat_state(nnx.state(m)) for m in (tiny_decomposer, found)), strict=True
+        )
+        if not np.allclose(before[...], after[...], atol=1e-3)
+    }
+    assert changed == {"view_net"}
+    with pytest.raises(FacesemError, match="is there already"):
+        main(options)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"faces": 30}, "multiple of 50"), ({"rounds": 0}, "at least 1")]
+)
+def test_numbers_that_cannot_be_are_refused(wrong, message):
+    with pytest.raises(FacesemError, match=message):
+        Options(**wrong)
