@@ -121,16 +121,17 @@ def stream_batches(seed: int, batch_size: int) -> tuple[Callable[[int], Faces], 
     return batch, source.z_dim
 
 
-def face_set(source: LatentSource, count: int) -> FaceSet:
-    """The first faces of a source.
+def face_set(source: LatentSource, count: int, first: int = 0) -> FaceSet:
+    """The first faces of a source, or those from another index on.
 
     Args:
       source: Where they come from.
       count: How many.
+      first: Index of their first fifty, see `LatentSource.latents`.
     """
     pieces = []
     for index in range(-(-count // _BATCH)):
-        latents = source.latents(index, _BATCH)
+        latents = source.latents(first + index, _BATCH)
         pieces.append((np.asarray(source.draw(latents)), np.asarray(latents)))
     images, latents = (np.concatenate(p)[:count] for p in zip(*pieces, strict=True))
     return FaceSet(np.clip(images, -1, 1), latents, source.latent_name)

@@ -11,6 +11,7 @@ and confidence stay as they are. Resumes from the last checkpoint in the directo
 import dataclasses
 import pathlib
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ from flax import nnx
 from jaxtyping import Float
 
 from experiments.decomposition import decompose_faces, faces_sheet
-from experiments.face_sources import LatentSource, stream_source
+from experiments.face_sources import face_set, stream_source
+from experiments.option_checks import check_numbers
 from experiments.pretrain_decomposer import load_any
 from experiments.training_loop import LoopConfig, run_training
 from facesem_jax.checkpoint import Description, save_module
@@ -78,14 +80,7 @@ class Options:
         """Refuses numbers that cannot be."""
         if self.faces < _PIECE or self.faces % _PIECE:
             raise FacesemError(f"faces is {self.faces}; use a multiple of {_PIECE}.")
-        if min(self.rounds, self.steps, self.batch_size) < 1:
-            raise FacesemError("rounds, steps and batch_size must be at least 1.")
-
-
-def draw_faces(source: LatentSource, count: int) -> Float[np.ndarray, "n h w 3"]:
-    """The first faces of a source that no training sees, in [-1, 1]."""
-    pieces = [source.latents(_SEARCHED + k, _PIECE) for k in range(count // _PIECE)]
-    return np.concatenate([np.asarray(source.draw(z), np.float32) for z in pieces])
+        check_numbers(self, {"rounds": 1, "steps": 1, "batch_size": 1})
 
 
 def in_pieces(function: Callable, *arrays: np.ndarray):
@@ -123,9 +118,7 @@ class SearchedViews:
         """
         self.decomposer, self.faces, self.every = decomposer, faces, every
         self.search, self.seed = search, seed
-        self._read = jax.jit(lambda decomposer, x: decomposer.view(x))
-        depth = jax.jit(lambda decomposer, x: jnp.sum(decomposer.depth(x), axis=0)[None])
-        mean = in_pieces(lambda x: depth(decomposer, x), faces).sum(axis=0) / len(faces)
+        mean = in_pieces(decomposer.depth, faces).mean(axis=0)
         self.points = canonical_points(jnp.asarray(mean), decomposer.camera, search.window)
         self._blurred = in_pieces(jax.jit(blurred), faces)
 
@@ -158,7 +151,7 @@ class SearchedViews:
     def searched(self, network: nnx.Module) -> Float[np.ndarray, "n 6"]:
         """The views of all faces, searched from a network's reading."""
         decomposer = self.with_view_net(network)
-        view = in_pieces(lambda x: self._read(decomposer, x), self.faces)
+        view = in_pieces(decomposer.view, self.faces)
         model, config, camera = self.texture(view), decomposer.config, decomposer.camera
         return in_pieces(
             lambda x, v: search_views(model, x, v, config, camera, self.search)[0],
@@ -185,20 +178,12 @@ def main(options: Options) -> None:
     decomposer = load_any(options.start)
     config = decomposer.config
     source = stream_source(options.seed, config.image_size)
-    views = SearchedViews(
-        decomposer,
-        draw_faces(source, options.faces),
-        options.steps,
-        options.search,
-        options.seed,
+    faces = face_set(source, options.faces, _SEARCHED).images
+    views = SearchedViews(decomposer, faces, options.steps, options.search, options.seed)
+    fall = optax.cosine_decay_schedule(options.learning_rate, options.steps)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(lambda step: fall(step % options.steps))
     )
-
-    def rate(step):
-        return options.learning_rate * optax.cosine_decay_schedule(1.0, options.steps)(
-            step % options.steps
-        )
-
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     # A copy: the state's arrays are donated, the decomposer's are read again.
     graph, state = init_state(jax.tree.map(jnp.array, decomposer.view_net), optimizer)
     # The network's own output is the view in units of its range; t_z has none here.
@@ -210,7 +195,7 @@ def main(options: Options) -> None:
         images, view = batch
         return jnp.mean(jnp.abs(network(images)[:, :5] - view[:, :5] / ranges)), {}
 
-    shown = views.faces[:16]
+    shown = faces[:16]
 
     def sheet(state):
         module = views.with_view_net(modules_of(graph, state, averaged=True))
@@ -222,7 +207,7 @@ def main(options: Options) -> None:
         make_step(graph, loss, optimizer, _DECAY),
         lambda step: views.batch(step, options.batch_size),
         sheet,
-        lambda step, state, chosen: views.prepare(graph, step, state, chosen),
+        partial(views.prepare, graph),
     )
     trained = views.with_view_net(modules_of(graph, state, averaged=True))
     words = f"views searched {options.rounds} times, from {options.start}"

@@ -15,11 +15,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_shape
+from facesem_jax.conv import PRECISION
 from facesem_jax.decomposer.camera import Intrinsics, project, rotation_matrix, to_view, unproject
 from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.grid_sample import bilinear_sample
 from facesem_jax.decomposer.shading import normals_from_depth
 from facesem_jax.errors import FacesemError
+from facesem_jax.generators.resample import blur
+from facesem_jax.training.principal_components import unit_components
 
 #: Cosines of the surface with the line of sight between which a point comes into view.
 _GRAZING, _FACING = 0.25, 0.6
@@ -74,10 +77,8 @@ def canonical_points(
     u, v = np.meshgrid(centres, centres)
     x, y = ((q - (size - 1) / 2) * 64 / size for q in (u, v))
     inside = (x / window[0]) ** 2 + (y / window[1]) ** 2 < 1
-    columns = np.broadcast_to(np.arange(len(centres)), u.shape)
-    rows = columns.T
     number = np.cumsum(inside).reshape(inside.shape) - 1
-    mirrored = number[rows[inside], len(centres) - 1 - columns[inside]]
+    mirrored = number[:, ::-1][inside]
     at = [jnp.asarray(q[inside], depth.dtype)[None, None] for q in (u, v)]
     z = bilinear_sample(depth[..., None], *at)[0, 0, :, 0]
     normal = bilinear_sample(normals_from_depth(depth, camera), *at)[0, 0]
@@ -86,11 +87,12 @@ def canonical_points(
 
 
 def blurred(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Images under the kernel (1, 2, 1) / 4 along both axes, for samples two pixels apart."""
-    h, w = images.shape[1:3]
+    """Images under the kernel (1, 2, 1) / 4 along both axes, their border repeated.
+
+    For samples that lie two pixels apart.
+    """
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = (padded[:, :h] + 2 * padded[:, 1 : h + 1] + padded[:, 2:]) / 4
-    return (rows[:, :, :w] + 2 * rows[:, :, 1 : w + 1] + rows[:, :, 2:]) / 4
+    return blur(padded)[:, 1:-1, 1:-1]
 
 
 def texture_in_view(
@@ -118,7 +120,8 @@ def texture_in_view(
 def in_sight(view: Float[Array, "n 6"], points: CanonicalPoints) -> Float[Array, "n m"]:
     """Whether a view shows points: 0 where the surface turns away, 1 where it faces the camera."""
     line = rotation_matrix(view[:, :3])[:, 2]
-    return jnp.clip((line @ points.normal.T - _GRAZING) / (_FACING - _GRAZING), 0, 1)
+    cosine = jnp.dot(line, points.normal.T, precision=PRECISION)
+    return jnp.clip((cosine - _GRAZING) / (_FACING - _GRAZING), 0, 1)
 
 
 def fit_texture(
@@ -141,25 +144,24 @@ def fit_texture(
       The model, symmetric in its mean and its covariance.
 
     Raises:
-      FacesemError: On a wrong shape, values that are not finite, or too few faces.
+      FacesemError: On a wrong shape, values that are not finite, as many components as there are
+        numbers, or faces too few for them (`unit_components`).
     """
     check_shape("textures", textures, (None, len(points.mirrored), None))
-    textures = np.asarray(textures, np.float32)
-    if not np.isfinite(textures).all():
-        raise FacesemError("textures holds values that are not finite; remove those faces.")
     numbers = textures.shape[1] * textures.shape[2]
-    if not 1 <= components < min(2 * len(textures), numbers):
+    if components >= numbers:
         raise FacesemError(
-            f"{components} components of {len(textures)} faces and their mirror images with "
-            f"{numbers} numbers each: use fewer components, at least 1, or more faces."
+            f"{components} components of textures of {numbers} numbers leave no noise; use fewer."
         )
-    rows = np.concatenate([textures, textures[:, points.mirrored]])
-    rows = rows.reshape(len(rows), numbers)
+    rows = np.concatenate([textures, np.asarray(textures)[:, points.mirrored]])
+    rows = rows.reshape(len(rows), numbers).astype(np.float64)
     mean = rows.mean(axis=0)
     rows -= mean
-    values, vectors = np.linalg.eigh((rows.T @ rows / len(rows)).astype(np.float64))
-    values, vectors = values[::-1], vectors[:, ::-1][:, :components]
-    noise = max(values[components:].mean(), 1e-8)
-    lengths = np.sqrt(np.maximum(values[:components] - noise, 0))
-    found = (jnp.asarray(x, jnp.float32) for x in (mean, vectors * lengths, noise))
+    # Of unit variance along each component: their lengths are one over the standard deviations.
+    unit = unit_components(rows, components)
+    values = 1 / np.sum(np.square(unit), axis=0)
+    left = np.mean(np.square(rows)) * numbers - values.sum()
+    noise = max(left / (numbers - components), 1e-8)
+    basis = unit * np.sqrt(values * np.maximum(values - noise, 0))
+    found = (jnp.asarray(x, jnp.float32) for x in (mean, basis, noise))
     return CanonicalTexture(points, *found)

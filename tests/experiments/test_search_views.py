@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 from experiments import search_views
-from experiments.face_sources import LatentSource
-from experiments.search_views import Options, SearchedViews, draw_faces, in_pieces, main
+from experiments.face_sources import LatentSource, face_set
+from experiments.search_views import Options, SearchedViews, in_pieces, main
 from facesem_jax import load_decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW
@@ -33,7 +33,7 @@ def source(seed=0, size=SIZE):
 
 @pytest.fixture(scope="module")
 def faces():
-    return draw_faces(source(), COUNT)
+    return face_set(source(), COUNT).images
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def views(tiny_decomposer, faces):
     return made, *init_state(tiny_decomposer.view_net, optax.sgd(0.1))
 
 
-def test_faces_are_drawn_in_pieces_and_functions_take_them_so(faces):
+def test_functions_take_faces_in_pieces(faces):
     assert faces.shape == (COUNT, SIZE, SIZE, 3)
     assert not np.array_equal(faces[:50], faces[50:])
     seen = []
@@ -90,7 +90,7 @@ def test_too_few_frontal_faces_are_refused(views):
     view = np.zeros((COUNT, 6), np.float32)
     view[3:, 1] = np.pi
     made.search = ViewSearchConfig(components=6, near=15.0)
-    with pytest.raises(FacesemError, match="6 components of 3 faces"):
+    with pytest.raises(FacesemError, match="6 principal components of 6 examples"):
         made.texture(view)
 
 

@@ -111,8 +111,12 @@ def test_bad_textures_are_refused(points):
         fit_texture(np.zeros((4, m + 1, 3)), points, 2)
     with pytest.raises(FacesemError, match="not finite"):
         fit_texture(np.full((4, m, 3), np.nan), points, 2)
-    with pytest.raises(FacesemError, match="8 components of 4 faces"):
+    with pytest.raises(FacesemError, match="vary in fewer than 8 directions"):
         fit_texture(np.zeros((4, m, 3)), points, 8)
+    with pytest.raises(FacesemError, match="9 principal components of 8 examples"):
+        fit_texture(np.zeros((4, m, 3)), points, 9)
+    with pytest.raises(FacesemError, match="leave no noise"):
+        fit_texture(np.zeros((4, m, 3)), points, 3 * m)
 
 
 def test_the_texture_follows_the_view_smoothly(points, photographs):

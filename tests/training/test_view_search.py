@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -97,7 +99,7 @@ def test_views_that_fall_short_are_found(searched):
 
 def test_the_energy_never_rises_and_the_found_view_is_a_minimum(searched, model):
     images, _, start, (found, reached) = searched
-    once = ViewSearchConfig(**(vars(SEARCH) | {"steps": 1}))
+    once = dataclasses.replace(SEARCH, steps=1)
     _, after_one = search_views(model, images, start, CONFIG, CAMERA, once)
     assert (np.asarray(reached) <= np.asarray(after_one)).all()
     # A second search from there finds next to nothing more.
@@ -118,7 +120,7 @@ def test_a_mirrored_face_has_the_mirrored_view(searched, model):
 
 def test_held_angles_stay_where_they_are(searched, model):
     images, _, start, _ = searched
-    held = ViewSearchConfig(**(vars(SEARCH) | {"freedom": (1e-3, 1e-3, 1e-3)}))
+    held = dataclasses.replace(SEARCH, freedom=(1e-3, 1e-3, 1e-3))
     found, _ = search_views(model, images, start, CONFIG, CAMERA, held)
     np.testing.assert_allclose(found[:, :3], start[:, :3], atol=1e-4)
     assert np.abs(found[:, 3:] - start[:, 3:]).max() > 1e-4
