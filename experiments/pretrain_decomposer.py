@@ -78,6 +78,8 @@ class Options:
       couple_nod_faces: Faces whose pictures, moved over their own depth, help --couple-pitch to
         find the nod: the reading alone takes an open mouth for some of it. A quarter of a second
         each.
+      hold_view: Whether the network for the view stays as it is, so that depth, albedo and light
+        learn under views that are known: searched ones (`experiments.search_views`).
       encoder: Whose features the perceptual term compares (bundled name or directory).
       loss: Weights and schedule of the loss.
     """
@@ -94,6 +96,7 @@ class Options:
     couple_pitch: bool = False
     couple_mixed: bool = False
     couple_nod_faces: int = 0
+    hold_view: bool = False
     encoder: str = "digiface64"
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
@@ -132,6 +135,13 @@ def load_any(name: str) -> Decomposer:
     """The averaged decomposer of a run, or a decomposer by bundled name or directory."""
     run = pathlib.Path(name)
     return trained_decomposer(run)[0] if (run / "checkpoints").is_dir() else load_decomposer(name)
+
+
+def with_view_net(decomposer: Decomposer, network: nnx.Module) -> Decomposer:
+    """The decomposer with another network for the view."""
+    changed = nnx.clone(decomposer)
+    changed.view_net = network
+    return changed
 
 
 def face_sources(options: Options) -> list[LatentSource]:
@@ -190,6 +200,8 @@ def main(options: Options) -> None:
     if options.start:
         graph, state = init_state(load_any(options.start), optimizer)
         loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
+    if options.hold_view and not options.start:
+        raise FacesemError("--hold-view holds a view that was learned; give --start.")
     if options.pairs and options.couple:
         raise FacesemError("--pairs and --couple are two ways to make pairs; give one.")
     measuring = load_any(options.pairs) if options.pairs else None
@@ -218,6 +230,8 @@ def main(options: Options) -> None:
 
     def loss(decomposer, batch, step):
         images, pose = batch if loss_config.unfold else (batch, None)
+        if options.hold_view:
+            decomposer = with_view_net(decomposer, jax.lax.stop_gradient(decomposer.view_net))
         random = jax.random.fold_in(key, step)
         return decomposer_loss(decomposer, images, step, random, loss_config, encoder, pose)
 

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.face_sources import face_set, stream_source
 from experiments.option_checks import check_numbers
-from experiments.pretrain_decomposer import load_any
+from experiments.pretrain_decomposer import load_any, with_view_net
 from experiments.training_loop import LoopConfig, run_training
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
@@ -119,7 +119,9 @@ class SearchedViews:
         self.decomposer, self.faces, self.every = decomposer, faces, every
         self.search, self.seed = search, seed
         mean = in_pieces(decomposer.depth, faces).mean(axis=0)
-        self.points = canonical_points(jnp.asarray(mean), decomposer.camera, search.window)
+        self.points = canonical_points(
+            jnp.asarray(mean), decomposer.camera, search.window, search.relief
+        )
         self._blurred = in_pieces(jax.jit(blurred), faces)
 
     def start(self, state: TrainState) -> TrainState:
@@ -129,12 +131,6 @@ class SearchedViews:
     def batch(self, step: int, size: int) -> np.ndarray:
         """The numbers of the faces of a step."""
         return np.random.default_rng((self.seed, step)).integers(len(self.faces), size=size)
-
-    def with_view_net(self, network: nnx.Module) -> Decomposer:
-        """The decomposer with another network for the view."""
-        changed = nnx.clone(self.decomposer)
-        changed.view_net = network
-        return changed
 
     def texture(self, view: Float[np.ndarray, "n 6"]) -> CanonicalTexture:
         """The model of textures, from the faces that hardly turn.
@@ -150,7 +146,7 @@ class SearchedViews:
 
     def searched(self, network: nnx.Module) -> Float[np.ndarray, "n 6"]:
         """The views of all faces, searched from a network's reading."""
-        decomposer = self.with_view_net(network)
+        decomposer = with_view_net(self.decomposer, network)
         view = in_pieces(decomposer.view, self.faces)
         model, config, camera = self.texture(view), decomposer.config, decomposer.camera
         return in_pieces(
@@ -198,7 +194,7 @@ def main(options: Options) -> None:
     shown = faces[:16]
 
     def sheet(state):
-        module = views.with_view_net(modules_of(graph, state, averaged=True))
+        module = with_view_net(decomposer, modules_of(graph, state, averaged=True))
         return faces_sheet(decompose_faces(module, shown))
 
     state = run_training(
@@ -209,7 +205,7 @@ def main(options: Options) -> None:
         sheet,
         partial(views.prepare, graph),
     )
-    trained = views.with_view_net(modules_of(graph, state, averaged=True))
+    trained = with_view_net(decomposer, modules_of(graph, state, averaged=True))
     words = f"views searched {options.rounds} times, from {options.start}"
     description = Description("unsup3d", config.to_dict(), None, f"facesem-jax, {words}")
     save_module(result, trained, description, dtype="float16")

@@ -62,6 +62,7 @@ def canonical_points(
     depth: Float[Array, "h w"],
     camera: Intrinsics,
     window: tuple[float, float],
+    relief: float = 1.0,
 ) -> CanonicalPoints:
     """Every second pixel of an ellipse about the middle, on the mirrored mean of a depth map.
 
@@ -69,8 +70,10 @@ def canonical_points(
       depth: Canonical depth, scene units; height and width even.
       camera: Intrinsics.
       window: Half axes (x, y) in pixels of a 64-pixel image.
+      relief: Factor on the surface's deviations from its mean depth.
     """
     size = depth.shape[0]
+    depth = depth.mean() + relief * (depth - depth.mean())
     depth = (depth + depth[:, ::-1])[None] / 2
     # Between pixels, so that the grid is its own mirror image.
     centres = np.arange(0, size, 2) + 0.5

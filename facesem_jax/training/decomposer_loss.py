@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.decomposer import Decomposer, depth_prior, gaussian_bump
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
@@ -50,6 +51,28 @@ def photometric_window(size: int, widths: tuple[float, float] | None) -> Float[A
 def partners(x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """Image k and image n/2 + k change places."""
     return jnp.roll(x, x.shape[0] // 2, axis=0)
+
+
+def relief_of_prior(
+    depth: Float[Array, "n h w"], config: DecomposerConfig, window: Float[Array, "h w"]
+) -> Float[Array, ""]:
+    r"""Share of the prior's relief that a mean depth has.
+
+    .. math:: \frac{\sum_p w_p (q_p - \bar q)\, \bar d_p}{\sum_p w_p (q_p - \bar q)\, q_p}
+
+    the coefficient of the weighted regression of the mean depth :math:`\bar d` on the prior's
+    surface q, over all but the two columns on either side that may be clamped.
+
+    Args:
+      depth: Canonical depth of a batch, scene units.
+      config: Gives the prior.
+      window: Weights w.
+    """
+    half_range = (config.max_depth - config.min_depth) / 2
+    prior = half_range * jnp.tanh(depth_prior(config, depth.dtype))[:, 2:-2]
+    weight = window[:, 2:-2]
+    bulge = weight * (prior - jnp.sum(weight * prior) / jnp.sum(weight))
+    return jnp.sum(bulge * jnp.mean(depth, axis=0)[:, 2:-2]) / jnp.sum(bulge * prior)
 
 
 def _left_out(weight) -> bool:
@@ -140,7 +163,8 @@ def decomposer_loss(
 
     Raises:
       FacesemError: With ``exchange`` on a batch that is no row of pairs, or with ``perceptual``
-        but no encoder, or with ``unfold`` or ``unfold_pitch`` but no such angle.
+        but no encoder, or with ``unfold`` or ``unfold_pitch`` but no such angle, or with
+        ``relief`` but no prior of depth.
 
     Returns:
       The loss, and its terms by name, with ``l1`` the plain mean absolute error of the
@@ -156,6 +180,8 @@ def decomposer_loss(
                 f"The term against folded {angle} needs the latents' {angle}; give it, or weight 0."
             )
     c = decomposer.config
+    if c.depth_prior is None and not _left_out(config.relief):
+        raise FacesemError("The term for relief compares with the prior's; there is no prior.")
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
     window = photometric_window(c.image_size, config.window)
@@ -169,6 +195,9 @@ def decomposer_loss(
     deviation = inner - jnp.tanh(depth_prior(c, images.dtype))[:, 2:-2]
     smoothness = gradient_l1(deviation[..., None])
 
+    relief = jnp.zeros(())
+    if not _left_out(config.relief):
+        relief = relief_of_prior(parts.depth, c, window)
     canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
     symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window[..., None])
     shared = jnp.zeros(())
@@ -232,6 +261,7 @@ def decomposer_loss(
     total = (
         reconstruction
         + config.smoothness * smoothness
+        + config.relief * release * jnp.abs(relief - config.relief_share)
         + config.exchange * release * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
@@ -249,6 +279,7 @@ def decomposer_loss(
         "l1": error,
         "perceptual": perceptual,
         "smoothness": smoothness,
+        "relief": relief,
         "symmetry": symmetry,
         "shared": shared,
         "mirror": mirrored,

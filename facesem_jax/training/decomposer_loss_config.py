@@ -35,6 +35,11 @@ class DecomposerLossConfig:
         `facesem_jax.training.perceptual_loss`.
       smoothness: Weight of the first differences of depth's deviation from the prior, in units
         of half the depth range per pixel.
+      relief: Weight of the difference of the mean depth's relief from ``relief_share`` of the
+        prior's (`facesem_jax.training.decomposer_loss.relief_of_prior`). A flatter face that turns
+        further shows nearly the same pictures, and errors of the view make depth flatter than it
+        is; this settles the scale of depth, and with it that of the angles.
+      relief_share: Share of the prior's relief that the mean depth shall have.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
       upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and
@@ -87,6 +92,8 @@ class DecomposerLossConfig:
     coarse: float = 1.0
     perceptual: float = 0.0
     smoothness: float = 0.5
+    relief: float = 0.0
+    relief_share: float = 0.7
     mirror_consistency: float = 0.5
     render_consistency: float = 1.0
     turn_consistency: float = 3.0

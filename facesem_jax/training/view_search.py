@@ -48,6 +48,8 @@ class ViewSearchConfig:
       freedom: Standard deviations of (pitch, yaw, roll) about the start, degrees. The mouth and
         the brows pass for some nod, so pitch is held closer.
       steps: Of the search.
+      relief: Factor on the mean surface's relief, about its mean depth. A surface that is too flat
+        makes a head near the front turn too far.
     """
 
     window: tuple[float, float] = (28.0, 32.0)
@@ -57,10 +59,12 @@ class ViewSearchConfig:
     outlier: float = 0.1
     freedom: tuple[float, float, float] = (6.0, 12.0, 100.0)
     steps: int = 10
+    relief: float = 1.0
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
         positive = (*self.window, *self.freedom, self.near, self.tempering, self.outlier)
+        positive += (self.relief,)
         if not all(x > 0 for x in positive) or min(self.components, self.steps) < 1:
             raise FacesemError(f"{self}: every number must be above 0.")
 

@@ -1,10 +1,20 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from changed_parts import changed_parts
 
+from experiments import pretrain_decomposer
 from experiments.face_sources import LatentSource, face_set
-from experiments.pretrain_decomposer import Options, face_batches, main, measured_turn
+from experiments.pretrain_decomposer import (
+    Options,
+    face_batches,
+    main,
+    measured_turn,
+    trained_decomposer,
+)
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig
 from facesem_jax.training.face_stream import stream_latents
@@ -76,13 +86,32 @@ def test_exchange_without_pairs_is_refused(tmp_path):
     [
         ({"couple_mixed": True}, "give --couple steps"),
         ({"couple_pitch": True}, "give --couple steps"),
+        ({"hold_view": True}, "--start"),
         ({"couple_nod_faces": 8}, "give --couple steps"),
         ({"couple": 2, "couple_nod_faces": 8}, "give both"),
         ({"loss": DecomposerLossConfig(unfold=1.0)}, "which --couple measures"),
         ({"loss": DecomposerLossConfig(unfold_pitch=1.0)}, "goes with --couple-pitch"),
     ],
 )
-def test_what_coupling_alone_can_do_is_refused_without_it(tmp_path, wrong, message):
+def test_options_that_need_others_are_refused_without_them(tmp_path, wrong, message):
     with pytest.raises(FacesemError, match=message):
         main(Options(directory=tmp_path, **wrong))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.whole_run
+def test_a_held_view_stays_while_the_other_networks_learn(tiny_decomposer, tmp_path, monkeypatch):
+    size = tiny_decomposer.config.image_size
+
+    def pictures(seed):
+        draw = jax.jit(lambda z: jax.vmap(lambda x: jnp.sin(x[:3] * jnp.ones((size, size, 3))))(z))
+        return dataclasses.replace(source(seed), draw=draw)
+
+    monkeypatch.setattr(pretrain_decomposer, "stream_source", pictures)
+    monkeypatch.setattr(
+        pretrain_decomposer, "load_any", lambda name: jax.tree.map(jnp.array, tiny_decomposer)
+    )
+    main(Options(tmp_path / "run", steps=2, batch_size=4, start="tiny", hold_view=True))
+    found, _ = trained_decomposer(tmp_path / "run", tiny_decomposer.config)
+    learned = {"depth_net", "albedo_net", "light_net", "confidence_net"}
+    assert changed_parts(tiny_decomposer, found) == learned

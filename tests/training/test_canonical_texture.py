@@ -52,6 +52,19 @@ def test_points_fill_the_ellipse_and_have_a_mirror_image(points):
     np.testing.assert_allclose(np.linalg.norm(points.normal, axis=1), 1, atol=0.02)
 
 
+def test_relief_scales_the_depth_about_its_mean(points):
+    depth = 1 + 0.1 * jnp.tanh(depth_prior(CONFIG))
+    deeper = canonical_points(depth, CAMERA, (24.0, 30.0), 1.5)
+    x, _, z = np.asarray(points.position).T
+    mean = float(depth.mean())
+    np.testing.assert_allclose(deeper.position[:, 2] - mean, 1.5 * (z - mean), atol=1e-5)
+    # On the same lines of sight, and steeper.
+    np.testing.assert_allclose(deeper.position[:, 0] / deeper.position[:, 2], x / z, atol=1e-6)
+    across = np.abs(np.asarray(points.normal)[:, 0]) > 0.1
+    assert (np.abs(np.asarray(deeper.normal - points.normal))[across] > 0).all()
+    assert (np.abs(deeper.normal[:, 2]) < np.abs(points.normal[:, 2]))[across].all()
+
+
 def test_an_unmoved_face_shows_the_pixels_where_they_are(points, photographs):
     shown = texture_in_view(photographs, _view(3), points, CONFIG, CAMERA)
     chex.assert_shape(shown, (3, len(points.position), 3))

@@ -126,7 +126,7 @@ def test_held_angles_stay_where_they_are(searched, model):
     assert np.abs(found[:, 3:] - start[:, 3:]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["components", "steps", "near", "tempering", "outlier"])
+@pytest.mark.parametrize("name", ["components", "steps", "near", "tempering", "outlier", "relief"])
 def test_numbers_that_cannot_be_are_refused(name):
     with pytest.raises(FacesemError, match="every number must be above 0"):
         ViewSearchConfig(**{name: 0})
