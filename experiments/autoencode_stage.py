@@ -49,6 +49,17 @@ def autoencode_optimizer(learning_rate: float, steps: int) -> optax.GradientTran
     )
 
 
+def redrawn_sheet(graph, shown: Float[Array, "n h w 3"]) -> Callable:
+    """State to a sheet of faces above what the averaged networks redraw."""
+    redraw = jax.jit(lambda model, x: model.synthesis(model.encoder(x)))
+
+    def sheet(state):
+        drawn = redraw(modules_of(graph, state, averaged=True), shown)
+        return grid(np.stack([rgb(shown), rgb(drawn)]))
+
+    return sheet
+
+
 def autoencode(options: Options) -> None:
     """Stage (a): encoder and synthesis network."""
     faces, targets = stream_batches(options.seed, options.batch_size)
@@ -70,18 +81,12 @@ def autoencode(options: Options) -> None:
         return autoencode_loss(model, faces, jax.random.fold_in(key, step), options.autoencode)
 
     shown = stream_batches(options.seed + 2, 16)[0](0).images
-    redraw = jax.jit(lambda model, x: model.synthesis(model.encoder(x)))
-
-    def sheet(state):
-        drawn = redraw(modules_of(graph, state, averaged=True), shown)
-        return grid(np.stack([rgb(shown), rgb(drawn)]))
-
     run_training(
         LoopConfig(options.steps, options.directory / "autoencode"),
         state,
         make_step(graph, loss, optimizer),
         batch,
-        sheet,
+        redrawn_sheet(graph, shown),
     )
 
 

@@ -56,23 +56,30 @@ def partners(x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
 def relief_of_prior(
     depth: Float[Array, "n h w"], config: DecomposerConfig, window: Float[Array, "h w"]
 ) -> Float[Array, ""]:
-    r"""Share of the prior's relief that a mean depth has.
+    r"""How far a mean depth falls back to the sides, as a share of what the prior does.
 
-    .. math:: \frac{\sum_p w_p (q_p - \bar q)\, \bar d_p}{\sum_p w_p (q_p - \bar q)\, q_p}
+    .. math:: \frac{\sum_p w_p\, \hat q_p\, \hat d_p}{\sum_p w_p\, \hat q_p^2}
 
-    the coefficient of the weighted regression of the mean depth :math:`\bar d` on the prior's
-    surface q, over all but the two columns on either side that may be clamped.
+    with :math:`\hat d` the mean depth less that of each row's middle and :math:`\hat q` the same of
+    the prior's surface, over all but the two columns on either side that may be clamped.
 
     Args:
       depth: Canonical depth of a batch, scene units.
       config: Gives the prior.
       window: Weights w.
     """
+
+    def behind_the_middle(surface):
+        half = surface.shape[1] // 2
+        middle = jnp.mean(surface[:, half - 1 : half + 1], axis=1, keepdims=True)
+        return (surface - middle)[:, 2:-2]
+
     half_range = (config.max_depth - config.min_depth) / 2
-    prior = half_range * jnp.tanh(depth_prior(config, depth.dtype))[:, 2:-2]
-    weight = window[:, 2:-2]
-    bulge = weight * (prior - jnp.sum(weight * prior) / jnp.sum(weight))
-    return jnp.sum(bulge * jnp.mean(depth, axis=0)[:, 2:-2]) / jnp.sum(bulge * prior)
+    prior = behind_the_middle(half_range * jnp.tanh(depth_prior(config, depth.dtype)))
+    weighted = window[:, 2:-2] * prior
+    return jnp.sum(weighted * behind_the_middle(jnp.mean(depth, axis=0))) / jnp.sum(
+        weighted * prior
+    )
 
 
 def _left_out(weight) -> bool:

@@ -36,9 +36,9 @@ class DecomposerLossConfig:
       smoothness: Weight of the first differences of depth's deviation from the prior, in units
         of half the depth range per pixel.
       relief: Weight of the difference of the mean depth's relief from ``relief_share`` of the
-        prior's (`facesem_jax.training.decomposer_loss.relief_of_prior`). A flatter face that turns
-        further shows nearly the same pictures, and errors of the view make depth flatter than it
-        is; this settles the scale of depth, and with it that of the angles.
+        prior's (`facesem_jax.training.decomposer_loss.relief_of_prior`). A face with flatter sides
+        that turns further shows nearly the same pictures, and errors of the view make depth flatter
+        than it is; this settles how far the sides fall back, and with it the scale of yaw.
       relief_share: Share of the prior's relief that the mean depth shall have.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
@@ -93,7 +93,7 @@ class DecomposerLossConfig:
     perceptual: float = 0.0
     smoothness: float = 0.5
     relief: float = 0.0
-    relief_share: float = 0.7
+    relief_share: float = 0.8
     mirror_consistency: float = 0.5
     render_consistency: float = 1.0
     turn_consistency: float = 3.0

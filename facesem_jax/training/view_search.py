@@ -48,8 +48,8 @@ class ViewSearchConfig:
       freedom: Standard deviations of (pitch, yaw, roll) about the start, degrees. The mouth and
         the brows pass for some nod, so pitch is held closer.
       steps: Of the search.
-      relief: Factor on the mean surface's relief, about its mean depth. A surface that is too flat
-        makes a head near the front turn too far.
+      relief: Factor on how far the sides of the mean surface fall back behind its middle. Sides
+        that are too flat make a head near the front turn too far.
     """
 
     window: tuple[float, float] = (28.0, 32.0)
