@@ -76,7 +76,7 @@ class Options:
 
 
 def fitted_readout(
-    encoder: Encoder, batch: Callable[[int], Faces], options: Options, count: int = 8192
+    encoder: Encoder, batch: Callable[[int], Faces], options: Options, count: int = 4096
 ) -> LinearReadout:
     """The linear map from noisy w to the targets that is best before training, on so many faces."""
     encode = jax.jit(lambda encoder, x: encoder(x))
@@ -109,9 +109,11 @@ def main(options: Options) -> None:
         images = faces(step).images
         return Faces(images, see(anchor, images))
 
-    networks = init_autoencoder(options.seed, len(scale), options.start)
-    readout = fitted_readout(networks.encoder, batch, options)
-    graph, state = init_state(Autoencoder(networks.encoder, networks.synthesis, readout), optimizer)
+    networks, run = init_autoencoder(options.seed, len(scale), options.start), options.directory
+    if not (run / "training" / "checkpoints").is_dir():
+        readout = fitted_readout(networks.encoder, batch, options)
+        networks = Autoencoder(networks.encoder, networks.synthesis, readout)
+    graph, state = init_state(networks, optimizer)
     key = jax.random.key(options.seed + 1)
 
     def loss(model, faces, step):
@@ -120,7 +122,7 @@ def main(options: Options) -> None:
 
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     state = run_training(
-        LoopConfig(options.steps, options.directory / "training"),
+        LoopConfig(options.steps, run / "training"),
         state,
         make_step(graph, loss, optimizer),
         batch,

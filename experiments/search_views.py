@@ -10,41 +10,17 @@ and confidence stay as they are. Resumes from the last checkpoint in the directo
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from functools import partial
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import nnx
-from jaxtyping import Float
-
-from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.face_sources import face_set, stream_source
-from experiments.option_checks import check_numbers
-from experiments.pretrain_decomposer import load_any, with_view_net
-from experiments.training_loop import LoopConfig, run_training
+from experiments.pretrain_decomposer import load_any
+from experiments.searched_views import ViewLearning, learn_views
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
-from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.canonical_texture import (
-    CanonicalTexture,
-    blurred,
-    canonical_points,
-    fit_texture,
-    texture_in_view,
-)
-from facesem_jax.training.decomposer_loss import MIRROR_VIEW, mirror
-from facesem_jax.training.state import TrainState, init_state, make_step, modules_of
-from facesem_jax.training.view_search import ViewSearchConfig, search_views
+from facesem_jax.training.view_search import ViewSearchConfig
 
 #: Index of the latents that are searched: steps that no sensible training reaches.
 _SEARCHED = 30_000_000
-_PIECE = 50
-#: The averaged network starts the next search, so its average may not reach far back.
-_DECAY = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +32,7 @@ class Options:
       output: Where the decomposer goes; must not exist yet. ``decomposer`` in the directory unless
         given.
       start: A decomposer: bundled name, directory, or run of `experiments.pretrain_decomposer`.
-      faces: Faces of the stream whose views are searched, a multiple of 50.
+      faces: Faces of the stream whose views are searched.
       rounds: Searches, each followed by a training.
       steps: Steps of each training.
       batch_size: Faces per step.
@@ -78,92 +54,14 @@ class Options:
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
-        if self.faces < _PIECE or self.faces % _PIECE:
-            raise FacesemError(f"faces is {self.faces}; use a multiple of {_PIECE}.")
-        check_numbers(self, {"rounds": 1, "steps": 1, "batch_size": 1})
+        if self.faces < 1:
+            raise FacesemError(f"faces is {self.faces}; expected at least 1.")
+        self.learning()
 
-
-def in_pieces(function: Callable, *arrays: np.ndarray):
-    """A function of many faces, fifty at a time."""
-    found = []
-    for k in range(0, len(arrays[0]), _PIECE):
-        piece = function(*(a[k : k + _PIECE] for a in arrays))
-        found.append(jax.tree.map(np.asarray, piece))
-    return jax.tree.map(lambda *x: np.concatenate(x), *found)
-
-
-class SearchedViews:
-    """Makes `experiments.training_loop.run_training` train on views that are searched.
-
-    The views are a function of the network at the last multiple of ``every`` steps and stand in the
-    state, so that a resumed run goes on as if it had not stopped.
-    """
-
-    def __init__(
-        self,
-        decomposer: Decomposer,
-        faces: Float[np.ndarray, "n h w 3"],
-        every: int,
-        search: ViewSearchConfig,
-        seed: int = 0,
-    ):
-        """Finds the mean depth of the faces.
-
-        Args:
-          decomposer: Gives the depth, and the network for the view to start from.
-          faces: In [-1, 1].
-          every: Steps between searches.
-          search: How views are searched.
-          seed: Seeds the batches.
-        """
-        self.decomposer, self.faces, self.every = decomposer, faces, every
-        self.search, self.seed = search, seed
-        mean = in_pieces(decomposer.depth, faces).mean(axis=0)
-        self.points = canonical_points(
-            jnp.asarray(mean), decomposer.camera, search.window, search.relief
-        )
-        self._blurred = in_pieces(jax.jit(blurred), faces)
-
-    def start(self, state: TrainState) -> TrainState:
-        """The state with a place for the views."""
-        return dataclasses.replace(state, extra=jnp.zeros((len(self.faces), 6)))
-
-    def batch(self, step: int, size: int) -> np.ndarray:
-        """The numbers of the faces of a step."""
-        return np.random.default_rng((self.seed, step)).integers(len(self.faces), size=size)
-
-    def texture(self, view: Float[np.ndarray, "n 6"]) -> CanonicalTexture:
-        """The model of textures, from the faces that hardly turn.
-
-        Raises:
-          FacesemError: If too few do.
-        """
-        near = np.abs(np.degrees(view[:, 1])) < self.search.near
-        config, camera = self.decomposer.config, self.decomposer.camera
-        carry = jax.jit(lambda x, view: texture_in_view(x, view, self.points, config, camera))
-        chosen = carry(self._blurred[near], view[near])
-        return fit_texture(np.asarray(chosen), self.points, self.search.components)
-
-    def searched(self, network: nnx.Module) -> Float[np.ndarray, "n 6"]:
-        """The views of all faces, searched from a network's reading."""
-        decomposer = with_view_net(self.decomposer, network)
-        view = in_pieces(decomposer.view, self.faces)
-        model, config, camera = self.texture(view), decomposer.config, decomposer.camera
-        return in_pieces(
-            lambda x, v: search_views(model, x, v, config, camera, self.search)[0],
-            self._blurred,
-            view,
-        )
-
-    def prepare(self, graph, step: int, state: TrainState, chosen: np.ndarray):
-        """Searches where it is time to, and gives a step its faces and their views."""
-        if step % self.every == 0:
-            found = self.searched(modules_of(graph, state, averaged=True))
-            state = dataclasses.replace(state, extra=jnp.asarray(found))
-        images, views = jnp.asarray(self.faces[chosen]), state.extra[jnp.asarray(chosen)]
-        flipped = np.random.default_rng((self.seed, step, 1)).random(len(chosen)) < 0.5
-        images = jnp.where(flipped[:, None, None, None], mirror(images), images)
-        return state, (images, jnp.where(flipped[:, None], views * jnp.array(MIRROR_VIEW), views))
+    def learning(self) -> ViewLearning:
+        """What the training takes."""
+        names = (f.name for f in dataclasses.fields(ViewLearning))
+        return ViewLearning(**{name: getattr(self, name) for name in names})
 
 
 def main(options: Options) -> None:
@@ -172,42 +70,12 @@ def main(options: Options) -> None:
     if result.exists():
         raise FacesemError(f"{result} is there already; choose another directory or remove it.")
     decomposer = load_any(options.start)
-    config = decomposer.config
-    source = stream_source(options.seed, config.image_size)
+    source = stream_source(options.seed, decomposer.config.image_size)
     faces = face_set(source, options.faces, _SEARCHED).images
-    views = SearchedViews(decomposer, faces, options.steps, options.search, options.seed)
-    fall = optax.cosine_decay_schedule(options.learning_rate, options.steps)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(lambda step: fall(step % options.steps))
-    )
-    # A copy: the state's arrays are donated, the decomposer's are read again.
-    graph, state = init_state(jax.tree.map(jnp.array, decomposer.view_net), optimizer)
-    # The network's own output is the view in units of its range; t_z has none here.
-    angle, across = jnp.radians(config.xyz_rotation_range), config.xy_translation_range
-    ranges = jnp.array([angle] * 3 + [across] * 2)
-
-    def loss(network, batch, step):
-        del step
-        images, view = batch
-        return jnp.mean(jnp.abs(network(images)[:, :5] - view[:, :5] / ranges)), {}
-
-    shown = faces[:16]
-
-    def sheet(state):
-        module = with_view_net(decomposer, modules_of(graph, state, averaged=True))
-        return faces_sheet(decompose_faces(module, shown))
-
-    state = run_training(
-        LoopConfig(options.rounds * options.steps, options.directory, sheet_steps=options.steps),
-        views.start(state),
-        make_step(graph, loss, optimizer, _DECAY),
-        lambda step: views.batch(step, options.batch_size),
-        sheet,
-        partial(views.prepare, graph),
-    )
-    trained = with_view_net(decomposer, modules_of(graph, state, averaged=True))
+    trained = learn_views(decomposer, faces, options.learning(), options.directory)
     words = f"views searched {options.rounds} times, from {options.start}"
-    description = Description("unsup3d", config.to_dict(), None, f"facesem-jax, {words}")
+    config = decomposer.config.to_dict()
+    description = Description("unsup3d", config, None, f"facesem-jax, {words}")
     save_module(result, trained, description, dtype="float16")
 
 

@@ -5,11 +5,12 @@ r"""How well does the decomposer find depth, view and light where the truth is k
     python -m experiments.synthetic_faces --stage evaluate
 
 Draws heads with known depth, view and light (`facesem_jax.heads`), trains the decomposer on their
-pictures without labels and a network of the same size with depth as the label, and compares them
-with a constant and the average depth, as Table 2 of Unsup3D (arXiv 1911.11130) does on the Basel
-Face Model. Sets and checkpoints lie in ``--runs``: a run that was stopped goes on from there, and
-``--stage evaluate`` measures what has been trained so far. Writes ``metrics.json``, ``errors.npz``
-and ``report.html``.
+pictures without labels, lets its reading of the view learn from views that are searched
+(`experiments.searched_views`), trains a network of the same size with depth as the label, and
+compares them with a constant and the average depth, as Table 2 of Unsup3D (arXiv 1911.11130) does
+on the Basel Face Model. Sets and checkpoints lie in ``--runs``: a run that was stopped goes on from
+there, and ``--stage evaluate`` measures what has been trained so far. Writes ``metrics.json``,
+``errors.npz`` and ``report.html``.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from experiments.localized_stages import Track
 from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
+from experiments.searched_views import ViewLearning, learn_views
 from experiments.synthetic_measures import (
     PUBLISHED,
     DepthErrors,
@@ -45,15 +47,26 @@ from experiments.synthetic_training import (
     train_unsupervised,
 )
 from experiments.training_snapshot import snapshot_decomposer
+from facesem_jax import load_decomposer
+from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import DecomposerConfig
 from facesem_jax.decomposer.config import PriorShape
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import DecomposerLossConfig
+from facesem_jax.training.view_search import ViewSearchConfig
 
 FILES = ("metrics.json", "errors.npz", "report.html")
 #: Columns of the page's sheet.
 _SHOWN = 8
+
+
+def heads_views() -> ViewLearning:
+    """How the views of whole heads are searched: each has a pitch and a roll of its own."""
+    search = ViewSearchConfig(
+        window=(26.0, 30.0), components=60, near=12.0, freedom=(12.0, 12.0, 20.0)
+    )
+    return ViewLearning(rounds=3, steps=600, search=search)
 
 
 def heads_loss() -> DecomposerLossConfig:
@@ -77,7 +90,8 @@ class Options:
     Attributes:
       runs: Directory of the sets and the checkpoints; what is there is used.
       stage: ``render`` draws the sets alone, ``train`` and ``supervised`` train one network alone,
-        ``evaluate`` measures the last checkpoints; ``all`` does everything.
+        ``views`` searches views from the last checkpoint of ``train`` and learns them, ``evaluate``
+        measures what there is; ``all`` does everything.
       heads: Heads to train on.
       test_heads: Heads to measure on.
       steps: Steps of the training without labels.
@@ -94,10 +108,12 @@ class Options:
       output: Directory for the results; earlier results there are replaced.
       quick: A run of under 3 minutes that shows that everything works; its numbers mean nothing.
       loss: Weights and schedule of the loss.
+      view_heads: Heads to train on whose views are searched.
+      views: How views are searched and learned.
     """
 
     runs: pathlib.Path = pathlib.Path("runs/synthetic_faces")
-    stage: Literal["all", "render", "train", "supervised", "evaluate"] = "all"
+    stage: Literal["all", "render", "train", "views", "supervised", "evaluate"] = "all"
     heads: int = 12000
     test_heads: int = 1000
     steps: int = 3400
@@ -111,6 +127,8 @@ class Options:
     output: pathlib.Path = pathlib.Path("outputs/synthetic_faces")
     quick: bool = False
     loss: DecomposerLossConfig = dataclasses.field(default_factory=heads_loss)
+    view_heads: int = 6000
+    views: ViewLearning = dataclasses.field(default_factory=heads_views)
 
     def checked(self) -> "Options":
         """The options, reduced by ``quick``.
@@ -119,7 +137,7 @@ class Options:
           FacesemError: On a number that is out of range.
         """
         least = {"heads": 16, "test_heads": 3, "steps": 1, "supervised_steps": 1, "batch_size": 2}
-        check_numbers(self, least)
+        check_numbers(self, least | {"view_heads": 16})
         if not self.quick:
             return self
         reduced = at_most(
@@ -127,7 +145,11 @@ class Options:
         )
         # A directory of its own: a quick run must not stand in the way of a real one.
         loss = dataclasses.replace(self.loss, hold_steps=20, ramp_steps=20, unfold_after=40)
-        return dataclasses.replace(reduced, runs=self.runs / "quick", loss=loss)
+        search = dataclasses.replace(self.views.search, components=5, near=180.0)
+        views = dataclasses.replace(self.views, rounds=1, steps=20, batch_size=8, search=search)
+        return dataclasses.replace(
+            reduced, runs=self.runs / "quick", loss=loss, view_heads=100, views=views
+        )
 
     @property
     def sizes(self) -> DecomposerConfig:
@@ -149,6 +171,33 @@ def head_sets(options: Options, track: Track) -> tuple[HeadSet, HeadSet]:
 def _test_seed(options: Options) -> int:
     """An odd seed, which no set to train on has."""
     return 2 * options.seed + 1
+
+
+def searched_decomposer(options: Options) -> pathlib.Path:
+    """Where the decomposer lies that learned searched views."""
+    return options.runs / "views" / "decomposer"
+
+
+def learn_searched_views(options: Options, training: HeadSet) -> None:
+    """Searches and learns, or resumes, and writes the decomposer.
+
+    Raises:
+      FacesemError: If there is no checkpoint of the unlabelled training, or it still holds depth
+        back.
+    """
+    result = searched_decomposer(options)
+    if result.is_dir():
+        return
+    decomposer, steps = snapshot_decomposer(options.runs / "unsupervised", options.sizes)
+    if float(options.loss.release(steps)) < 1:
+        raise FacesemError(
+            f"{options.runs / 'unsupervised'} has {steps} steps and depth is not released yet; "
+            "train on before views are searched."
+        )
+    heads = training.images(slice(0, options.view_heads))
+    learned = learn_views(decomposer, heads, options.views, options.runs / "views")
+    source = f"facesem-jax on synthetic heads, views searched {options.views.rounds} times"
+    save_module(result, learned, Description("unsup3d", learned.config.to_dict(), None, source))
 
 
 def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[SyntheticResults, dict]:
@@ -176,6 +225,11 @@ def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[Synthet
         "average": average_estimate(test, training),
     }
     taken = {"unsupervised": steps}
+    if searched_decomposer(options).is_dir():
+        decomposer = load_decomposer(searched_decomposer(options))
+        estimates["read"], taken["read"] = found, steps
+        estimates["unsupervised"], view, light = unsupervised_estimate(test, decomposer)
+        taken["unsupervised"] += options.views.rounds * options.views.steps
     try:
         network, taken["supervised"] = latest_supervised(options.runs / "supervised")
         estimates["supervised"] = supervised_estimate(test, network, config)
@@ -224,6 +278,8 @@ def main(options: Options) -> None:
     if options.stage in ("all", "train"):
         config = options.training("unsupervised", options.steps, options.learning_rate)
         train_unsupervised(config, training, options.loss, options.sizes)
+    if options.stage in ("all", "views"):
+        learn_searched_views(options, training)
     if options.stage in ("all", "supervised"):
         rate = options.supervised_learning_rate
         config = options.training("supervised", options.supervised_steps, rate)

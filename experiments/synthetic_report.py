@@ -20,6 +20,7 @@ NAMES = {
     "constant": "constant depth",
     "average": "average true depth",
     "unsupervised": "decomposer, without labels",
+    "read": "the same before views are searched",
     "prior": "the training's prior in the true view",
     "shared": "mean canonical depth in the true view",
     "individual": "true canonical depth in the true view",

@@ -76,10 +76,9 @@ def relief_of_prior(
 
     half_range = (config.max_depth - config.min_depth) / 2
     prior = behind_the_middle(half_range * jnp.tanh(depth_prior(config, depth.dtype)))
-    weighted = window[:, 2:-2] * prior
-    return jnp.sum(weighted * behind_the_middle(jnp.mean(depth, axis=0))) / jnp.sum(
-        weighted * prior
-    )
+    found = behind_the_middle(jnp.mean(depth, axis=0))
+    weight = window[:, 2:-2] * prior
+    return jnp.sum(weight * found) / jnp.sum(weight * prior)
 
 
 def _left_out(weight) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from experiments import synthetic_faces
+from experiments.pretrain_decomposer import with_view_net
 from experiments.synthetic_faces import Options, head_sets, main
 from experiments.synthetic_measures import (
     PUBLISHED,
@@ -251,6 +252,36 @@ def test_evaluation_writes_a_page_from_what_was_trained(directory, sets, tmp_pat
     np.testing.assert_array_equal(arrays["true_view"], sets[1].view)
 
 
+@pytest.mark.whole_run
+def test_views_are_learned_once_and_measured_beside_those_before(sets, tmp_path, monkeypatch):
+    before = Decomposer(_CONFIG, rngs=nnx.Rngs(0))
+    after = with_view_net(before, Decomposer(_CONFIG, rngs=nnx.Rngs(1)).view_net)
+    steps, asked = [2], []
+
+    def learn(decomposer, heads, config, directory):
+        asked.append((len(heads), config.rounds, directory))
+        return after
+
+    monkeypatch.setattr(synthetic_faces, "snapshot_decomposer", lambda *given: (before, steps[0]))
+    monkeypatch.setattr(synthetic_faces, "learn_views", learn)
+    monkeypatch.setattr(synthetic_faces, "head_sets", lambda *given: sets)
+    options = Options(
+        runs=tmp_path, heads=16, test_heads=5, stage="views", output=tmp_path / "out", view_heads=16
+    )
+    with pytest.raises(FacesemError, match="depth is not released yet"):
+        main(options)
+    steps[0] = 1000
+    main(options)
+    main(options)
+    assert asked == [(16, 3, tmp_path / "views")]
+    main(dataclasses.replace(options, stage="evaluate"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["steps_taken"] == {"unsupervised": 2800, "read": 1000}
+    view = np.load(tmp_path / "out" / "errors.npz")["view"]
+    np.testing.assert_allclose(view, after.view(sets[1].images()), atol=1e-5)
+    assert metrics["depth"]["read"] != metrics["depth"]["unsupervised"]
+
+
 def test_bad_input_is_refused(directory, sets, tmp_path):
     with pytest.raises(FacesemError, match="heads is 3; expected at least 16"):
         main(Options(runs=tmp_path, heads=3))
@@ -265,6 +296,7 @@ def test_bad_input_is_refused(directory, sets, tmp_path):
 def test_a_quick_run_has_a_directory_of_its_own(tmp_path):
     quick = Options(runs=tmp_path, quick=True).checked()
     assert quick.runs == tmp_path / "quick" and quick.steps == 60 and quick.heads == 400
+    assert (quick.view_heads, quick.views.rounds) == (100, 1)
     assert float(quick.loss.release(40)) == 1
     assert Options(runs=tmp_path).checked().runs == tmp_path
 
