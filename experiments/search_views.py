@@ -12,19 +12,19 @@ import dataclasses
 import pathlib
 
 from experiments.face_sources import face_set, stream_source
+from experiments.option_checks import check_numbers
 from experiments.pretrain_decomposer import load_any
 from experiments.searched_views import ViewLearning, learn_views
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
-from facesem_jax.training.view_search import ViewSearchConfig
 
 #: Index of the latents that are searched: steps that no sensible training reaches.
 _SEARCHED = 30_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(ViewLearning):
     """Teaches a decomposer's reading of the view from views that are searched.
 
     Attributes:
@@ -33,35 +33,17 @@ class Options:
         given.
       start: A decomposer: bundled name, directory, or run of `experiments.pretrain_decomposer`.
       faces: Faces of the stream whose views are searched.
-      rounds: Searches, each followed by a training.
-      steps: Steps of each training.
-      batch_size: Faces per step.
-      learning_rate: Of Adam; in every round it falls to 0 (cosine).
-      seed: Seeds the stream and the batches.
-      search: How views are searched.
     """
 
     directory: pathlib.Path = pathlib.Path("runs/views")
     output: pathlib.Path | None = None
     start: str = "digiface64"
     faces: int = 8000
-    rounds: int = 2
-    steps: int = 800
-    batch_size: int = 64
-    learning_rate: float = 2e-4
-    seed: int = 0
-    search: ViewSearchConfig = dataclasses.field(default_factory=ViewSearchConfig)
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
-        if self.faces < 1:
-            raise FacesemError(f"faces is {self.faces}; expected at least 1.")
-        self.learning()
-
-    def learning(self) -> ViewLearning:
-        """What the training takes."""
-        names = (f.name for f in dataclasses.fields(ViewLearning))
-        return ViewLearning(**{name: getattr(self, name) for name in names})
+        super().__post_init__()
+        check_numbers(self, {"faces": 1})
 
 
 def main(options: Options) -> None:
@@ -72,7 +54,7 @@ def main(options: Options) -> None:
     decomposer = load_any(options.start)
     source = stream_source(options.seed, decomposer.config.image_size)
     faces = face_set(source, options.faces, _SEARCHED).images
-    trained = learn_views(decomposer, faces, options.learning(), options.directory)
+    trained = learn_views(decomposer, faces, options, options.directory)
     words = f"views searched {options.rounds} times, from {options.start}"
     config = decomposer.config.to_dict()
     description = Description("unsup3d", config, None, f"facesem-jax, {words}")

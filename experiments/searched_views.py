@@ -42,7 +42,7 @@ class ViewLearning:
       steps: Steps of each training.
       batch_size: Faces per step.
       learning_rate: Of Adam; in every round it falls to 0 (cosine).
-      seed: Seeds the batches.
+      seed: Seeds the batches, and the stream where faces come from it.
       search: How views are searched.
     """
 

@@ -101,8 +101,8 @@ def test_a_run_changes_the_view_alone_and_is_written_once(tiny_decomposer, tmp_p
     monkeypatch.setattr(search_views, "stream_source", source)
     monkeypatch.setattr(search_views, "load_any", lambda name: tiny_decomposer)
     options = Options(
-        tmp_path / "run", tmp_path / "out", "tiny", COUNT, rounds=2, steps=2, batch_size=16,
-        learning_rate=1e-2, search=SEARCH,
+        directory=tmp_path / "run", output=tmp_path / "out", start="tiny", faces=COUNT, rounds=2,
+        steps=2, batch_size=16, learning_rate=1e-2, search=SEARCH,
     )  # fmt: skip
     main(options)
     found = load_decomposer(tmp_path / "out")
