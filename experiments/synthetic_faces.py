@@ -91,7 +91,7 @@ class Options:
       runs: Directory of the sets and the checkpoints; what is there is used.
       stage: ``render`` draws the sets alone, ``train`` and ``supervised`` train one network alone,
         ``views`` searches views from the last checkpoint of ``train`` and learns them, ``evaluate``
-        measures what there is; ``all`` does everything.
+        measures the last checkpoints; ``all`` does everything.
       heads: Heads to train on.
       test_heads: Heads to measure on.
       steps: Steps of the training without labels.
@@ -173,9 +173,9 @@ def _test_seed(options: Options) -> int:
     return 2 * options.seed + 1
 
 
-def searched_decomposer(options: Options) -> pathlib.Path:
-    """Where the decomposer lies that learned searched views."""
-    return options.runs / "views" / "decomposer"
+def views_directory(options: Options, steps: int) -> pathlib.Path:
+    """Where views are searched from what was trained for so many steps."""
+    return options.runs / f"views_{steps}"
 
 
 def learn_searched_views(options: Options, training: HeadSet) -> None:
@@ -185,19 +185,20 @@ def learn_searched_views(options: Options, training: HeadSet) -> None:
       FacesemError: If there is no checkpoint of the unlabelled training, or it still holds depth
         back.
     """
-    result = searched_decomposer(options)
-    if result.is_dir():
-        return
     decomposer, steps = snapshot_decomposer(options.runs / "unsupervised", options.sizes)
+    directory = views_directory(options, steps)
+    if (directory / "decomposer").is_dir():
+        return
     if float(options.loss.release(steps)) < 1:
         raise FacesemError(
             f"{options.runs / 'unsupervised'} has {steps} steps and depth is not released yet; "
             "train on before views are searched."
         )
     heads = training.images(slice(0, options.view_heads))
-    learned = learn_views(decomposer, heads, options.views, options.runs / "views")
+    learned = learn_views(decomposer, heads, options.views, directory)
     source = f"facesem-jax on synthetic heads, views searched {options.views.rounds} times"
-    save_module(result, learned, Description("unsup3d", learned.config.to_dict(), None, source))
+    description = Description("unsup3d", learned.config.to_dict(), None, source)
+    save_module(directory / "decomposer", learned, description)
 
 
 def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[SyntheticResults, dict]:
@@ -225,8 +226,9 @@ def measure(options: Options, training: HeadSet, test: HeadSet) -> tuple[Synthet
         "average": average_estimate(test, training),
     }
     taken = {"unsupervised": steps}
-    if searched_decomposer(options).is_dir():
-        decomposer = load_decomposer(searched_decomposer(options))
+    searched = views_directory(options, steps) / "decomposer"
+    if searched.is_dir():
+        decomposer = load_decomposer(searched)
         estimates["read"], taken["read"] = found, steps
         estimates["unsupervised"], view, light = unsupervised_estimate(test, decomposer)
         taken["unsupervised"] += options.views.rounds * options.views.steps

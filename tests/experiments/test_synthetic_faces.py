@@ -273,13 +273,18 @@ def test_views_are_learned_once_and_measured_beside_those_before(sets, tmp_path,
     steps[0] = 1000
     main(options)
     main(options)
-    assert asked == [(16, 3, tmp_path / "views")]
+    assert asked == [(16, 3, tmp_path / "views_1000")]
     main(dataclasses.replace(options, stage="evaluate"))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["steps_taken"] == {"unsupervised": 2800, "read": 1000}
     view = np.load(tmp_path / "out" / "errors.npz")["view"]
     np.testing.assert_allclose(view, after.view(sets[1].images()), atol=1e-5)
     assert metrics["depth"]["read"] != metrics["depth"]["unsupervised"]
+    # Views that were searched from an earlier checkpoint are not those of a later one.
+    steps[0] = 1100
+    main(dataclasses.replace(options, stage="evaluate"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["steps_taken"] == {"unsupervised": 1100}
 
 
 def test_bad_input_is_refused(directory, sets, tmp_path):
