@@ -16,9 +16,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from rich.progress import track
 
-from experiments.autoencode_stage import autoencode_optimizer, init_autoencoder, redrawn_sheet
+from experiments.autoencode_stage import (
+    autoencode_optimizer,
+    cached,
+    init_autoencoder,
+    redrawn_sheet,
+)
 from experiments.face_sources import stream_batches
 from experiments.option_checks import check_numbers
 from experiments.semantic_targets import semantic_anchor
@@ -32,7 +38,6 @@ from facesem_jax.training.autoencode import (
     AutoencodeConfig,
     Autoencoder,
     Faces,
-    LinearReadout,
     autoencode_loss,
 )
 from facesem_jax.training.state import init_state, make_step, modules_of
@@ -77,8 +82,12 @@ class Options:
 
 def fitted_readout(
     encoder: Encoder, batch: Callable[[int], Faces], options: Options, count: int = 4096
-) -> LinearReadout:
-    """The linear map from noisy w to the targets that is best before training, on so many faces."""
+) -> Float[np.ndarray, "k d1"]:
+    """The affine map from noisy w to the targets that is best before training, on so many faces.
+
+    Returns:
+      A row per target: its direction in W, and its intercept.
+    """
     encode = jax.jit(lambda encoder, x: encoder(x))
     # Steps that no training of a sensible length reaches.
     steps = range(_FITTED, _FITTED + -(-count // options.batch_size))
@@ -88,9 +97,7 @@ def fitted_readout(
     # Noise on w is a ridge of its variance.
     ridge = options.autoencode.noise**2 / float(jnp.mean(jnp.var(w, axis=0)))
     directions, intercept = ridge_regression(w, targets, ridge)
-    readout = LinearReadout(w.shape[1], targets.shape[1])
-    readout.kernel[...], readout.bias[...] = directions.T, intercept
-    return readout
+    return np.concatenate([directions, intercept[:, None]], axis=1)
 
 
 def main(options: Options) -> None:
@@ -110,9 +117,11 @@ def main(options: Options) -> None:
         return Faces(images, see(anchor, images))
 
     networks, run = init_autoencoder(options.seed, len(scale), options.start), options.directory
-    if not (run / "training" / "checkpoints").is_dir():
-        readout = fitted_readout(networks.encoder, batch, options)
-        networks = Autoencoder(networks.encoder, networks.synthesis, readout)
+    readout = cached(
+        run / "autoencode" / "readout.npy",
+        lambda: fitted_readout(networks.encoder, batch, options),
+    )
+    networks.readout.kernel[...], networks.readout.bias[...] = readout[:, :-1].T, readout[:, -1]
     graph, state = init_state(networks, optimizer)
     key = jax.random.key(options.seed + 1)
 
@@ -122,7 +131,7 @@ def main(options: Options) -> None:
 
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     state = run_training(
-        LoopConfig(options.steps, run / "training"),
+        LoopConfig(options.steps, run / "autoencode"),
         state,
         make_step(graph, loss, optimizer),
         batch,

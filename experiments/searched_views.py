@@ -25,6 +25,7 @@ from facesem_jax.training.canonical_texture import (
     texture_in_view,
 )
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW, mirror
+from facesem_jax.training.relief import with_deeper_sides
 from facesem_jax.training.state import TrainState, init_state, make_step, modules_of
 from facesem_jax.training.view_search import ViewSearchConfig, search_views
 
@@ -70,7 +71,7 @@ def in_pieces(function: Callable, *arrays: np.ndarray):
 class SearchedViews:
     """Makes `experiments.training_loop.run_training` train on views that are searched.
 
-    The views are a function of the network at the last multiple of ``every`` steps and stand in the
+    The views are a function of the network at the last round's beginning and stand in the
     state, so that a resumed run goes on as if it had not stopped.
     """
 
@@ -78,34 +79,29 @@ class SearchedViews:
         self,
         decomposer: Decomposer,
         faces: Float[np.ndarray, "n h w 3"],
-        every: int,
-        search: ViewSearchConfig,
-        seed: int = 0,
+        config: ViewLearning,
     ):
         """Finds the mean depth of the faces.
 
         Args:
           decomposer: Gives the depth, and the network for the view to start from.
           faces: In [-1, 1].
-          every: Steps between searches.
-          search: How views are searched.
-          seed: Seeds the batches.
+          config: How.
         """
-        self.decomposer, self.faces, self.every = decomposer, faces, every
-        self.search, self.seed = search, seed
-        mean = in_pieces(decomposer.depth, faces).mean(axis=0)
-        self.points = canonical_points(
-            jnp.asarray(mean), decomposer.camera, search.window, search.relief
-        )
+        self.decomposer, self.faces, self.config = decomposer, faces, config
+        mean = jnp.asarray(in_pieces(decomposer.depth, faces).mean(axis=0))
+        surface = with_deeper_sides(mean, config.search.relief)
+        self.points = canonical_points(surface, decomposer.camera, config.search.window)
         self._blurred = in_pieces(jax.jit(blurred), faces)
 
     def start(self, state: TrainState) -> TrainState:
         """The state with a place for the views."""
         return dataclasses.replace(state, extra=jnp.zeros((len(self.faces), 6)))
 
-    def batch(self, step: int, size: int) -> np.ndarray:
+    def batch(self, step: int) -> np.ndarray:
         """The numbers of the faces of a step."""
-        return np.random.default_rng((self.seed, step)).integers(len(self.faces), size=size)
+        rng = np.random.default_rng((self.config.seed, step))
+        return rng.integers(len(self.faces), size=self.config.batch_size)
 
     def texture(self, view: Float[np.ndarray, "n 6"]) -> CanonicalTexture:
         """The model of textures, from the faces that hardly turn.
@@ -113,11 +109,11 @@ class SearchedViews:
         Raises:
           FacesemError: If too few do.
         """
-        near = np.abs(np.degrees(view[:, 1])) < self.search.near
+        near = np.abs(np.degrees(view[:, 1])) < self.config.search.near
         config, camera = self.decomposer.config, self.decomposer.camera
         carry = jax.jit(lambda x, view: texture_in_view(x, view, self.points, config, camera))
         chosen = carry(self._blurred[near], view[near])
-        return fit_texture(np.asarray(chosen), self.points, self.search.components)
+        return fit_texture(np.asarray(chosen), self.points, self.config.search.components)
 
     def searched(self, network: nnx.Module) -> Float[np.ndarray, "n 6"]:
         """The views of all faces, searched from a network's reading."""
@@ -125,18 +121,18 @@ class SearchedViews:
         view = in_pieces(decomposer.view, self.faces)
         model, config, camera = self.texture(view), decomposer.config, decomposer.camera
         return in_pieces(
-            lambda x, v: search_views(model, x, v, config, camera, self.search)[0],
+            lambda x, v: search_views(model, x, v, config, camera, self.config.search)[0],
             self._blurred,
             view,
         )
 
     def prepare(self, graph, step: int, state: TrainState, chosen: np.ndarray):
         """Searches where it is time to, and gives a step its faces and their views."""
-        if step % self.every == 0:
+        if step % self.config.steps == 0:
             found = self.searched(modules_of(graph, state, averaged=True))
             state = dataclasses.replace(state, extra=jnp.asarray(found))
         images, views = jnp.asarray(self.faces[chosen]), state.extra[jnp.asarray(chosen)]
-        flipped = np.random.default_rng((self.seed, step, 1)).random(len(chosen)) < 0.5
+        flipped = np.random.default_rng((self.config.seed, step, 1)).random(len(chosen)) < 0.5
         images = jnp.where(flipped[:, None, None, None], mirror(images), images)
         return state, (images, jnp.where(flipped[:, None], views * jnp.array(MIRROR_VIEW), views))
 
@@ -162,7 +158,7 @@ def learn_views(
       FacesemError: As `experiments.training_loop.run_training`, and where too few faces face the
         camera.
     """
-    views = SearchedViews(decomposer, faces, config.steps, config.search, config.seed)
+    views = SearchedViews(decomposer, faces, config)
     fall = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(lambda step: fall(step % config.steps))
@@ -189,7 +185,7 @@ def learn_views(
         LoopConfig(config.rounds * config.steps, directory, sheet_steps=config.steps),
         views.start(state),
         make_step(graph, loss, optimizer, _DECAY),
-        lambda step: views.batch(step, config.batch_size),
+        views.batch,
         sheet,
         partial(views.prepare, graph),
     )

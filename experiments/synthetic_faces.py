@@ -109,7 +109,7 @@ class Options:
       quick: A run of under 3 minutes that shows that everything works; its numbers mean nothing.
       loss: Weights and schedule of the loss.
       view_heads: Heads to train on whose views are searched.
-      views: How views are searched and learned.
+      views: How views are searched and learned. ``views`` and ``evaluate`` need the same.
     """
 
     runs: pathlib.Path = pathlib.Path("runs/synthetic_faces")

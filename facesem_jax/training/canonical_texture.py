@@ -62,7 +62,6 @@ def canonical_points(
     depth: Float[Array, "h w"],
     camera: Intrinsics,
     window: tuple[float, float],
-    relief: float = 1.0,
 ) -> CanonicalPoints:
     """Every second pixel of an ellipse about the middle, on the mirrored mean of a depth map.
 
@@ -70,12 +69,9 @@ def canonical_points(
       depth: Canonical depth, scene units; height and width even.
       camera: Intrinsics.
       window: Half axes (x, y) in pixels of a 64-pixel image.
-      relief: Factor on how far each row of the surface falls back behind its own middle.
     """
     size = depth.shape[0]
-    depth = (depth + depth[:, ::-1]) / 2
-    middle = depth[:, size // 2 : size // 2 + 1]
-    depth = (middle + relief * (depth - middle))[None]
+    depth = (depth + depth[:, ::-1])[None] / 2
     # Between pixels, so that the grid is its own mirror image.
     centres = np.arange(0, size, 2) + 0.5
     u, v = np.meshgrid(centres, centres)

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from facesem_jax.decomposer.config import DecomposerConfig
 from facesem_jax.decomposer.decomposer import Decomposer, depth_prior, gaussian_bump
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
@@ -29,6 +28,7 @@ from facesem_jax.training.perceptual_loss import (
     early_features,
     feature_error,
 )
+from facesem_jax.training.relief import relief_of_prior
 from facesem_jax.training.unfolding import LatentPose, folded_back
 
 #: Signs under a left-right mirror: (pitch, yaw, roll, t_x, t_y, t_z), (ambient, diffuse, d_x, d_y).
@@ -51,34 +51,6 @@ def photometric_window(size: int, widths: tuple[float, float] | None) -> Float[A
 def partners(x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """Image k and image n/2 + k change places."""
     return jnp.roll(x, x.shape[0] // 2, axis=0)
-
-
-def relief_of_prior(
-    depth: Float[Array, "n h w"], config: DecomposerConfig, window: Float[Array, "h w"]
-) -> Float[Array, ""]:
-    r"""How far a mean depth falls back to the sides, as a share of what the prior does.
-
-    .. math:: \frac{\sum_p w_p\, \hat q_p\, \hat d_p}{\sum_p w_p\, \hat q_p^2}
-
-    with :math:`\hat d` the mean depth less that of each row's middle and :math:`\hat q` the same of
-    the prior's surface, over all but the two columns on either side that may be clamped.
-
-    Args:
-      depth: Canonical depth of a batch, scene units.
-      config: Gives the prior.
-      window: Weights w.
-    """
-
-    def behind_the_middle(surface):
-        half = surface.shape[1] // 2
-        middle = jnp.mean(surface[:, half - 1 : half + 1], axis=1, keepdims=True)
-        return (surface - middle)[:, 2:-2]
-
-    half_range = (config.max_depth - config.min_depth) / 2
-    prior = behind_the_middle(half_range * jnp.tanh(depth_prior(config, depth.dtype)))
-    found = behind_the_middle(jnp.mean(depth, axis=0))
-    weight = window[:, 2:-2] * prior
-    return jnp.sum(weight * found) / jnp.sum(weight * prior)
 
 
 def _left_out(weight) -> bool:
@@ -187,7 +159,10 @@ def decomposer_loss(
             )
     c = decomposer.config
     if c.depth_prior is None and not _left_out(config.relief):
-        raise FacesemError("The term for relief compares with the prior's; there is no prior.")
+        raise FacesemError(
+            "The term for relief compares with the prior's, and there is no prior; give "
+            "DecomposerConfig.depth_prior, or weight 0."
+        )
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
     window = photometric_window(c.image_size, config.window)

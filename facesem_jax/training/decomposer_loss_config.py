@@ -36,9 +36,8 @@ class DecomposerLossConfig:
       smoothness: Weight of the first differences of depth's deviation from the prior, in units
         of half the depth range per pixel.
       relief: Weight of the difference of the mean depth's relief from ``relief_share`` of the
-        prior's (`facesem_jax.training.decomposer_loss.relief_of_prior`). A face with flatter sides
-        that turns further shows nearly the same pictures, and errors of the view make depth flatter
-        than it is; this settles how far the sides fall back, and with it the scale of yaw.
+        prior's (`facesem_jax.training.relief.relief_of_prior`). The pictures hardly settle how far
+        the sides of a face fall back, and with it the scale of yaw; this does.
       relief_share: Share of the prior's relief that the mean depth shall have.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.

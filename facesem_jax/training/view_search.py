@@ -48,8 +48,9 @@ class ViewSearchConfig:
       freedom: Standard deviations of (pitch, yaw, roll) about the start, degrees. The mouth and
         the brows pass for some nod, so pitch is held closer.
       steps: Of the search.
-      relief: Factor on how far the sides of the mean surface fall back behind its middle. Sides
-        that are too flat make a head near the front turn too far.
+      relief: Factor on how far the sides of the mean surface fall back behind its middle
+        (`facesem_jax.training.relief.with_deeper_sides`). Sides that are too flat make a head near
+        the front turn too far.
     """
 
     window: tuple[float, float] = (28.0, 32.0)
@@ -63,8 +64,7 @@ class ViewSearchConfig:
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
-        positive = (*self.window, *self.freedom, self.near, self.tempering, self.outlier)
-        positive += (self.relief,)
+        positive = *self.window, *self.freedom, self.near, self.tempering, self.outlier, self.relief
         if not all(x > 0 for x in positive) or min(self.components, self.steps) < 1:
             raise FacesemError(f"{self}: every number must be above 0.")
 

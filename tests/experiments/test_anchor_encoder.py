@@ -67,13 +67,15 @@ def test_the_readout_is_the_ridge_of_noisy_latents(networks):
 
     options = Options(batch_size=32, autoencode=AutoencodeConfig(noise=0.3))
     readout = fitted_readout(networks.encoder, batch, options, 256)
+    assert readout.shape == (TARGETS, W_DIM + 1)
     w = np.concatenate([networks.encoder(batch(20_000_000 + k).images) for k in range(8)])
     y = np.concatenate([batch(20_000_000 + k).targets for k in range(8)])
     centred = w - w.mean(axis=0)
     normal = centred.T @ centred / len(w) + 0.09 * np.eye(W_DIM)
     expected = np.linalg.solve(normal, centred.T @ (y - y.mean(axis=0)) / len(w))
-    np.testing.assert_allclose(readout.kernel[...], expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(readout(w).mean(axis=0), y.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(readout[:, :-1].T, expected, rtol=1e-3, atol=1e-4)
+    read = w @ readout[:, :-1].T + readout[:, -1]
+    np.testing.assert_allclose(read.mean(axis=0), y.mean(axis=0), atol=1e-4)
 
 
 def test_the_encoder_alone_learns_and_is_written_once(stubs, networks, tmp_path):

@@ -8,7 +8,7 @@ from flax import nnx
 from experiments import search_views
 from experiments.face_sources import LatentSource, face_set
 from experiments.search_views import Options, main
-from experiments.searched_views import SearchedViews, in_pieces
+from experiments.searched_views import SearchedViews, ViewLearning, in_pieces
 from facesem_jax import load_decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW
@@ -21,6 +21,7 @@ pytestmark = [
 ]
 SIZE, COUNT = 32, 100
 SEARCH = ViewSearchConfig(components=5, near=180.0, steps=2)
+LEARNING = ViewLearning(steps=2, batch_size=8, search=SEARCH)
 
 
 def source(seed=0, size=SIZE):
@@ -40,7 +41,7 @@ def faces():
 
 @pytest.fixture
 def views(tiny_decomposer, faces):
-    made = SearchedViews(tiny_decomposer, faces, 2, SEARCH)
+    made = SearchedViews(tiny_decomposer, faces, LEARNING)
     return made, *init_state(tiny_decomposer.view_net, optax.sgd(0.1))
 
 
@@ -63,8 +64,8 @@ def test_views_are_searched_every_so_many_steps_and_stand_in_the_state(views):
     made, graph, state = views
     state = made.start(state)
     assert state.extra.shape == (COUNT, 6) and not state.extra.any()
-    chosen = made.batch(0, 8)
-    np.testing.assert_array_equal(chosen, made.batch(0, 8))
+    chosen = made.batch(0)
+    np.testing.assert_array_equal(chosen, made.batch(0))
     searched, (images, view) = made.prepare(graph, 0, state, chosen)
     assert np.isfinite(searched.extra).all() and jnp.abs(searched.extra).max() > 1e-3
     kept, _ = made.prepare(graph, 1, searched, chosen)
@@ -81,7 +82,7 @@ def test_views_are_searched_every_so_many_steps_and_stand_in_the_state(views):
 def test_the_search_begins_at_the_networks_reading(views):
     made = views[0]
     still = ViewSearchConfig(components=5, near=180.0, steps=1, freedom=(1e-4, 1e-4, 1e-4))
-    held = SearchedViews(made.decomposer, made.faces, 2, still)
+    held = SearchedViews(made.decomposer, made.faces, ViewLearning(search=still))
     found = held.searched(nnx.clone(made.decomposer.view_net))
     read = made.decomposer.view(jnp.asarray(made.faces))
     np.testing.assert_allclose(found[:, :3], read[:, :3], atol=1e-5)
@@ -91,7 +92,7 @@ def test_too_few_frontal_faces_are_refused(views):
     made = views[0]
     view = np.zeros((COUNT, 6), np.float32)
     view[3:, 1] = np.pi
-    made.search = ViewSearchConfig(components=6, near=15.0)
+    made.config = ViewLearning(search=ViewSearchConfig(components=6, near=15.0))
     with pytest.raises(FacesemError, match="6 principal components of 6 examples"):
         made.texture(view)
 

@@ -52,23 +52,6 @@ def test_points_fill_the_ellipse_and_have_a_mirror_image(points):
     np.testing.assert_allclose(np.linalg.norm(points.normal, axis=1), 1, atol=0.02)
 
 
-def test_relief_scales_how_far_the_sides_fall_back(points):
-    depth = 1 + 0.1 * jnp.tanh(depth_prior(CONFIG))
-    deeper = canonical_points(depth, CAMERA, (24.0, 30.0), 1.5)
-    x, y, z = np.asarray(points.position).T
-    # Behind the nearest point of their row by half as much again.
-    for row in np.unique(np.round(y / z, 5)):
-        here = np.abs(y / z - row) < 1e-5
-        behind, now = (d[here] - d[here].min() for d in (z, np.asarray(deeper.position[:, 2])))
-        np.testing.assert_allclose(now, 1.5 * behind, atol=1e-6)
-        assert abs(deeper.position[here, 2].min() - z[here].min()) < 5e-4
-    # On the same lines of sight, and steeper to the side.
-    np.testing.assert_allclose(deeper.position[:, 0] / deeper.position[:, 2], x / z, atol=1e-6)
-    across = np.abs(np.asarray(points.normal)[:, 0]) > 0.3
-    assert across.any()
-    assert (np.abs(deeper.normal[:, 0]) > np.abs(points.normal[:, 0]))[across].all()
-
-
 def test_an_unmoved_face_shows_the_pixels_where_they_are(points, photographs):
     shown = texture_in_view(photographs, _view(3), points, CONFIG, CAMERA)
     chex.assert_shape(shown, (3, len(points.position), 3))

@@ -11,16 +11,12 @@ from flax import nnx
 from smooth_fields import smooth_fields
 
 from facesem_jax.decomposer import Decomposer
-from facesem_jax.decomposer.decomposer import depth_prior
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
-from facesem_jax.training.decomposer_loss import (
-    decomposer_loss,
-    photometric_window,
-    relief_of_prior,
-)
+from facesem_jax.training.decomposer_loss import decomposer_loss, photometric_window
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 from facesem_jax.training.known_views import turned_views
+from facesem_jax.training.relief import relief_of_prior
 from facesem_jax.training.unfolding import LatentPose
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -133,21 +129,6 @@ def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
         assert terms["symmetry"] > 0.01 and terms["shared"] > 0.01
         rest = float(total) - np.sqrt(2) * float(terms["l1"])
         assert rest > 0.05 if extra else abs(rest) < 1e-4
-
-
-def test_relief_is_the_priors_share_in_the_mean_depth(tiny_decomposer):
-    config = tiny_decomposer.config
-    window = photometric_window(SIZE, (22.0, 28.0))
-    prior = 0.1 * jnp.tanh(depth_prior(config))
-    found = [relief_of_prior(1 + a * prior[None], config, window) for a in (1.0, 0.4)]
-    np.testing.assert_allclose(found, [1, 0.4], atol=1e-4)
-    # Of the mean, whatever single faces have; the clamped columns have no say.
-    pair = 1.02 + jnp.stack([0.9 * prior, 0.3 * prior]).at[:, :, :2].set(7.0)
-    np.testing.assert_allclose(relief_of_prior(pair, config, window), 0.6, atol=1e-4)
-    # Nor has what is the same in a whole row, or what is odd under a mirror.
-    other = pair + jnp.sin(jnp.arange(SIZE))[:, None]
-    other = other.at[:, :, 2:-2].add(0.01 * jnp.linspace(-1, 1, SIZE)[2:-2])
-    np.testing.assert_allclose(relief_of_prior(other, config, window), 0.6, atol=1e-3)
 
 
 def test_the_relief_counts_with_its_distance_from_the_share(tiny_decomposer, images):
