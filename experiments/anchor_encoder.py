@@ -57,6 +57,7 @@ class Options:
       anchor: A decomposer (a bundled name, a directory, or a run of
         `experiments.pretrain_decomposer`) whose semantics w is to hold linearly.
       angles: What each of the three angles counts, where the other targets count 1.
+      mouth: What each component of the albedo about the mouth counts.
       steps: Steps of the training.
       batch_size: Faces per step.
       learning_rate: Of Adam; falls to a tenth over the last 40 % of the steps (cosine).
@@ -68,7 +69,8 @@ class Options:
     output: pathlib.Path | None = None
     start: str = "digiface64"
     anchor: str = "digiface64"
-    angles: float = 4.0
+    angles: float = 8.0
+    mouth: float = 2.5
     steps: int = 1000
     batch_size: int = 32
     learning_rate: float = 4e-4
@@ -77,7 +79,7 @@ class Options:
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
-        check_numbers(self, {"steps": 1, "batch_size": 1, "angles": 0})
+        check_numbers(self, {"steps": 1, "batch_size": 1, "angles": 0, "mouth": 0})
 
 
 def fitted_readout(
@@ -106,9 +108,8 @@ def main(options: Options) -> None:
     if result.exists():
         raise FacesemError(f"{result} is there already; choose another directory or remove it.")
     anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
-    scale = np.ones(anchor.projection.matrix.shape[1], np.float32)
-    scale[:3] = np.sqrt(options.angles)
-    see = jax.jit(lambda anchor, x: anchor(x) * scale)
+    anchor = anchor.weighted(angles=options.angles, mouth=options.mouth)
+    see = jax.jit(lambda anchor, x: anchor(x))
     faces = stream_batches(options.seed + 6, options.batch_size)[0]
     optimizer = autoencode_optimizer(options.learning_rate, options.steps)
 
@@ -116,7 +117,10 @@ def main(options: Options) -> None:
         images = faces(step).images
         return Faces(images, see(anchor, images))
 
-    networks, run = init_autoencoder(options.seed, len(scale), options.start), options.directory
+    networks, run = (
+        init_autoencoder(options.seed, anchor.projection.matrix.shape[1], options.start),
+        options.directory,
+    )
     readout = cached(
         run / "autoencode" / "readout.npy",
         lambda: fitted_readout(networks.encoder, batch, options),

@@ -66,6 +66,7 @@ def autoencode(options: Options) -> None:
     batch = faces
     if options.anchor:
         anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
+        anchor = anchor.weighted(angles=options.angles, mouth=options.mouth)
         see, targets = jax.jit(lambda anchor, x: anchor(x)), anchor.projection.matrix.shape[1]
 
         def batch(step):

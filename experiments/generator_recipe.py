@@ -21,10 +21,10 @@ GENERATOR = StyleGAN2Config(
 )
 # Steps, batch size and learning rate of each stage.
 RECIPE = {
-    "autoencode": (8000, 64, 1e-3),
-    "flow": (8000, 512, 1e-3),
-    "mapping": (30000, 512, 1e-3),
-    "finetune": (6000, 32, 1e-3),
+    "autoencode": (13000, 128, 1.2e-3),
+    "flow": (16000, 512, 1e-3),
+    "mapping": (80000, 512, 1e-3),
+    "finetune": (14400, 64, 1e-3),
 }
 
 
@@ -47,6 +47,8 @@ class Options:
       anchor: A decomposer (a bundled name, a directory, or a run of
         `experiments.pretrain_decomposer`) whose semantics w is to hold linearly; empty for the
         source's latents in their place.
+      angles: What each of the three angles counts among those semantics, where others count 1.
+      mouth: What each component of the albedo about the mouth counts.
       autoencode: Weights of stage (a).
       finetune: Weights of stage (c).
     """
@@ -58,9 +60,11 @@ class Options:
     learning_rate: float = 0.0
     seed: int = 0
     encodings: int = 65536
-    carried: int = 262144
+    carried: int = 524288
     start: str = ""
     anchor: str = "digiface64"
+    angles: float = 8.0
+    mouth: float = 2.5
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
 

@@ -28,7 +28,7 @@ class AutoencodeConfig:
     gradient: float = 2.0
     noise: float = 0.1
     size_penalty: float = 1e-3
-    anchor: float = 0.4
+    anchor: float = 0.6
 
 
 class Faces(NamedTuple):

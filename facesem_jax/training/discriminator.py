@@ -24,7 +24,7 @@ class DiscriminatorConfig:
     """
 
     resolution: int = 64
-    channels: tuple[int, ...] = (96, 192, 384, 512)
+    channels: tuple[int, ...] = (128, 256, 512, 512)
 
 
 class EqualizedConv(nnx.Module):

@@ -29,7 +29,7 @@ PARTS = {
     "mouth": ("mouth", "philtrum", "chin"),
     "eyes": ("left eye", "right eye", "left brow", "right brow"),
 }
-_ANGLES = 3
+_ANGLES, _LIGHT = 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,33 @@ class AnchorConfig:
     @property
     def size(self) -> int:
         """Number of targets: three angles, four of light, and the components."""
-        return _ANGLES + 4 + self.albedo + len(PARTS) * self.part + self.depth
+        return _ANGLES + _LIGHT + self.albedo + len(PARTS) * self.part + self.depth
+
+
+def target_scale(
+    config: AnchorConfig = AnchorConfig(), *, angles: float = 1.0, mouth: float = 1.0
+) -> Float[np.ndarray, " k"]:
+    """What to multiply the targets by, so that some of them count more than once.
+
+    Args:
+      config: Numbers of components.
+      angles: Weight of the squared error of each of the three angles.
+      mouth: The same of each component of the albedo about the mouth.
+
+    Returns:
+      The weights' square roots, a factor per target; those of the others are 1.
+
+    Raises:
+      FacesemError: On a weight that is negative or not finite.
+    """
+    for name, weight in (("angles", angles), ("mouth", mouth)):
+        if not 0 <= weight < float("inf"):
+            raise FacesemError(f"{name} is {weight}; a weight is finite and not below 0.")
+    scale = np.ones(config.size, np.float32)
+    scale[:_ANGLES] = np.sqrt(angles)
+    first = _ANGLES + _LIGHT + config.albedo + list(PARTS).index("mouth") * config.part
+    scale[first : first + config.part] = np.sqrt(mouth)
+    return scale
 
 
 class Projection(NamedTuple):
@@ -93,7 +119,7 @@ def fit_projection(
       FacesemError: On a wrong shape, or features that vary in too few directions.
     """
     half, quarter = size // 2, size // 4
-    counts = (_ANGLES + 4, 3 * half**2, quarter**2)
+    counts = (_ANGLES + _LIGHT, 3 * half**2, quarter**2)
     check_shape("features", features, (None, sum(counts)))
     features = np.asarray(features, np.float64)
     mean = features.mean(axis=0)
@@ -142,3 +168,9 @@ class SemanticAnchor:
         features = semantic_features(self.decomposer, images)
         mean, matrix = self.projection
         return jnp.dot(features - mean, matrix, precision=PRECISION)
+
+    def weighted(self, *, angles: float = 1.0, mouth: float = 1.0) -> "SemanticAnchor":
+        """The anchor with some targets larger, so that their errors count more (`target_scale`)."""
+        scale = target_scale(angles=angles, mouth=mouth)
+        mean, matrix = self.projection
+        return dataclasses.replace(self, projection=Projection(mean, matrix * scale))

@@ -10,9 +10,11 @@ from facesem_jax.semantics.regions import Atlas
 from facesem_jax.training.semantic_anchor import (
     PARTS,
     AnchorConfig,
+    Projection,
     SemanticAnchor,
     fit_projection,
     semantic_features,
+    target_scale,
 )
 
 SIZE = 16
@@ -82,6 +84,46 @@ def test_the_anchor_applies_the_projection(features):
     found = SemanticAnchor(lambda images: parts, projection)(jnp.zeros((1, SIZE, SIZE, 3)))
     flat = np.concatenate([np.zeros(3), np.ones(4), np.zeros(ALBEDO), np.ones(DEPTH)])
     np.testing.assert_allclose(found[0], (flat - mean) @ matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_angles_and_mouth_reach_their_targets_alone(features):
+    scale = target_scale(CONFIG, angles=9.0, mouth=4.0)
+    np.testing.assert_array_equal(scale[:3], 3)
+    mouth = np.zeros(CONFIG.size, bool)
+    first = FEW + CONFIG.albedo
+    mouth[first : first + CONFIG.part] = True  # The mouth is the first part.
+    np.testing.assert_array_equal(scale[mouth], 2)
+    np.testing.assert_array_equal(scale[3:][~mouth[3:]], 1)
+    # Those columns read the atlas's mouth, and no other part of the albedo.
+    _, matrix = fit_projection(features, SIZE, CONFIG)
+    atlas = Atlas(SIZE // 2, SIZE // 2)
+    there = sum(atlas.masks[atlas.names.index(name)] for name in PARTS["mouth"]) > 0
+    albedo = matrix[FEW : FEW + ALBEDO, mouth].reshape(*there.shape, -1)
+    assert np.abs(albedo[there]).max() > 0
+    np.testing.assert_array_equal(albedo[~there], 0)
+
+
+def test_a_weighted_anchor_gives_the_larger_targets():
+    size = AnchorConfig().size
+    rng = np.random.default_rng(1)
+    mean, matrix = (
+        rng.normal(size=FEW + ALBEDO + DEPTH),
+        rng.normal(size=(FEW + ALBEDO + DEPTH, size)),
+    )
+    parts = types.SimpleNamespace(
+        view=jnp.ones((1, 6)), light=jnp.ones((1, 4)),
+        albedo=jnp.ones((1, SIZE, SIZE, 3)), depth=jnp.ones((1, SIZE, SIZE)),
+    )  # fmt: skip
+    anchor = SemanticAnchor(lambda images: parts, Projection(mean, matrix))
+    images, weights = jnp.zeros((1, SIZE, SIZE, 3)), {"angles": 9.0, "mouth": 4.0}
+    found, scale = anchor.weighted(**weights)(images), target_scale(**weights)
+    np.testing.assert_allclose(found, anchor(images) * scale, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"angles": -1.0}, {"mouth": float("nan")}])
+def test_weights_that_cannot_be(wrong):
+    with pytest.raises(FacesemError, match=next(iter(wrong))):
+        target_scale(CONFIG, **wrong)
 
 
 def test_errors(features):
