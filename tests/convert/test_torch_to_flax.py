@@ -71,6 +71,7 @@ def check(directory, format):
     (check_unsup3d if format == "unsup3d" else lambda d: check_stylegan(d, format))(directory)
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("format", files.GOLDEN)
 def test_golden_values_through_the_real_file(format, checkpoint, command, tmp_path):
     source = checkpoint(format)

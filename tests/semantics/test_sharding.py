@@ -68,6 +68,7 @@ def test_tangents_that_cannot_be_split_evenly_are_refused(eight):
     assert "6 tangents cannot be split over 4 devices" in eight[1]["uneven"]
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("process", [0, 1])
 @pytest.mark.parametrize("mesh", [f"{s}x{t}" for s, t in toy.PROCESS_MESHES])
 def test_two_processes_give_the_numbers_of_one(joined, alone, mesh, process):
@@ -76,6 +77,7 @@ def test_two_processes_give_the_numbers_of_one(joined, alone, mesh, process):
     assert_same(np.load(folder / f"process{process}.npz"), mesh, alone)
 
 
+@pytest.mark.whole_run
 def test_every_process_names_the_bad_sample(eight, joined):
     facts = [eight[1][f"{s}x{t}"] for s, t in toy.MESHES]
     facts += [f[f"{s}x{t}"] for f in joined[1] for s, t in toy.PROCESS_MESHES]
@@ -83,6 +85,7 @@ def test_every_process_names_the_bad_sample(eight, joined):
         assert "1 sample(s) is not finite, the first at index 13 of ws" in fact["error"]
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize(("samples", "tangents"), toy.PROCESS_MESHES)
 def test_two_processes_resume_and_write_samples(joined, samples, tangents):
     folder, facts = joined
@@ -95,6 +98,7 @@ def test_two_processes_resume_and_write_samples(joined, samples, tangents):
     np.testing.assert_allclose(written, whole.samples, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.whole_run
 def test_processes_that_see_different_checkpoints_all_stop(joined):
     for fact in joined[1]:
         assert "it must lie on a disk that all of them see" in fact["apart"]

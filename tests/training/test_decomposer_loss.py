@@ -200,6 +200,7 @@ def test_a_render_in_the_own_view_and_one_light_is_the_reconstruction(tiny_decom
     assert np.abs(images[empty]).min(axis=0).max() > 0
 
 
+@pytest.mark.whole_run
 def test_the_loss_falls_and_its_terms_are_finite(tiny_decomposer, photographs):
     config = DecomposerLossConfig(hold_steps=2, ramp_steps=2)
     optimizer = optax.adam(2e-3)
