@@ -117,10 +117,8 @@ def main(options: Options) -> None:
         images = faces(step).images
         return Faces(images, see(anchor, images))
 
-    networks, run = (
-        init_autoencoder(options.seed, anchor.projection.matrix.shape[1], options.start),
-        options.directory,
-    )
+    targets, run = anchor.projection.matrix.shape[1], options.directory
+    networks = init_autoencoder(options.seed, targets, options.start)
     readout = cached(
         run / "autoencode" / "readout.npy",
         lambda: fitted_readout(networks.encoder, batch, options),
