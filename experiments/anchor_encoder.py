@@ -27,7 +27,7 @@ from experiments.autoencode_stage import (
 )
 from experiments.face_sources import stream_batches
 from experiments.option_checks import check_numbers
-from experiments.semantic_targets import semantic_anchor
+from experiments.semantic_targets import anchored_batches, semantic_anchor
 from experiments.training_loop import LoopConfig, run_training
 from facesem_jax.checkpoint import Description, save_module
 from facesem_jax.command_line import run_command
@@ -109,15 +109,9 @@ def main(options: Options) -> None:
         raise FacesemError(f"{result} is there already; choose another directory or remove it.")
     anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
     anchor = anchor.weighted(angles=options.angles, mouth=options.mouth)
-    see = jax.jit(lambda anchor, x: anchor(x))
     faces = stream_batches(options.seed + 6, options.batch_size)[0]
-    optimizer = autoencode_optimizer(options.learning_rate, options.steps)
-
-    def batch(step):
-        images = faces(step).images
-        return Faces(images, see(anchor, images))
-
-    targets, run = anchor.projection.matrix.shape[1], options.directory
+    batch, targets = anchored_batches(faces, anchor)
+    optimizer, run = autoencode_optimizer(options.learning_rate, options.steps), options.directory
     networks = init_autoencoder(options.seed, targets, options.start)
     readout = cached(
         run / "autoencode" / "readout.npy",

@@ -15,7 +15,7 @@ from rich.progress import track
 from experiments.face_sources import stream_batches
 from experiments.generator_recipe import GENERATOR, Options
 from experiments.output_files import write_files
-from experiments.semantic_targets import readout_size, semantic_anchor
+from experiments.semantic_targets import anchored_batches, readout_size, semantic_anchor
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_encoder, load_generator
 from facesem_jax.array_files import npy_bytes, read_array
@@ -25,7 +25,7 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.loading import resolve
-from facesem_jax.training.autoencode import Autoencoder, Faces, LinearReadout, autoencode_loss
+from facesem_jax.training.autoencode import Autoencoder, LinearReadout, autoencode_loss
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.training.whitening import whiten_latents, whitening
 from facesem_jax.viz.pictures import grid, rgb
@@ -62,17 +62,11 @@ def redrawn_sheet(graph, shown: Float[Array, "n h w 3"]) -> Callable:
 
 def autoencode(options: Options) -> None:
     """Stage (a): encoder and synthesis network."""
-    faces, targets = stream_batches(options.seed, options.batch_size)
-    batch = faces
+    batch, targets = stream_batches(options.seed, options.batch_size)
     if options.anchor:
         anchor = semantic_anchor(options.directory, options.anchor, options.seed + 11)
         anchor = anchor.weighted(angles=options.angles, mouth=options.mouth)
-        see, targets = jax.jit(lambda anchor, x: anchor(x)), anchor.projection.matrix.shape[1]
-
-        def batch(step):
-            images = faces(step).images
-            return Faces(images, see(anchor, images))
-
+        batch, targets = anchored_batches(batch, anchor)
     optimizer = autoencode_optimizer(options.learning_rate, options.steps)
     networks = init_autoencoder(options.seed, targets, options.start)
     graph, state = init_state(networks, optimizer)

@@ -1,6 +1,7 @@
 """The targets of the generator's training: a decomposer's semantics, fitted once per run."""
 
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from experiments.face_sources import stream_source
 from experiments.output_files import write_files
 from experiments.pretrain_decomposer import load_any
 from facesem_jax.array_files import npz_bytes, read_arrays
+from facesem_jax.training.autoencode import Faces
 from facesem_jax.training.semantic_anchor import (
     Projection,
     SemanticAnchor,
@@ -51,3 +53,24 @@ def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> Sema
         path.parent.mkdir(parents=True, exist_ok=True)
         write_files({path: npz_bytes(found._asdict())})
     return SemanticAnchor(module, Projection(**jax.tree.map(jnp.asarray, read_arrays(path))))
+
+
+def anchored_batches(
+    faces: Callable[[int], Faces], anchor: SemanticAnchor
+) -> tuple[Callable[[int], Faces], int]:
+    """Batches whose targets are what an anchor sees in the faces.
+
+    Args:
+      faces: Step number to batch; the targets in it are not used.
+      anchor: Images to targets.
+
+    Returns:
+      A function of the step's number, and the number of targets.
+    """
+    see = jax.jit(lambda anchor, x: anchor(x))
+
+    def batch(step: int) -> Faces:
+        images = faces(step).images
+        return Faces(images, see(anchor, images))
+
+    return batch, anchor.projection.matrix.shape[1]

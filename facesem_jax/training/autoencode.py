@@ -36,8 +36,9 @@ class Faces(NamedTuple):
 
     Attributes:
       images: In [-1, 1].
-      targets: What w should hold linearly, of unit variance: the semantics of a `SemanticAnchor`,
-        or the latents that the source drew the images from.
+      targets: What w should hold linearly, of unit variance unless some are to count more
+        (`SemanticAnchor.weighted`): the semantics of a `SemanticAnchor`, or the latents that the
+        source drew the images from.
     """
 
     images: Float[Array, "n h w 3"]
@@ -98,8 +99,8 @@ def autoencode_loss(
       config: Weights.
 
     Returns:
-      The loss and its terms by name; ``psnr`` in dB, ``anchor`` the share of the
-      targets that is not explained.
+      The loss and its terms by name; ``psnr`` in dB, ``anchor`` the mean squared error of the
+      targets, which for targets of unit variance is the share that is not explained.
     """
     w = model.encoder(faces.images)
     noisy = w + config.noise * jax.random.normal(key, w.shape)

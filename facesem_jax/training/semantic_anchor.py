@@ -164,7 +164,10 @@ class SemanticAnchor:
     projection: Projection
 
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n k"]:
-        """The targets of images in [-1, 1], of zero mean and unit variance over the faces."""
+        """The targets of images in [-1, 1], of zero mean over the faces.
+
+        Their variance is 1, or the weight where `weighted` gave one.
+        """
         features = semantic_features(self.decomposer, images)
         mean, matrix = self.projection
         return jnp.dot(features - mean, matrix, precision=PRECISION)
