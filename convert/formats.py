@@ -72,6 +72,9 @@ FORMATS: dict[str, Format] = {
 # State dicts in the order of preference: the generator's moving average before the raw copy.
 _AVERAGES = ("g_ema", "G_ema", "generator_smooth", "params_ema", "netG_state_dict")
 _RAW_COPIES = ("g", "G", "generator", "netG", "params")
+_AN_AVERAGE = re.compile(r"(.*_)?(ema|avg|average|smooth)")
+# Preferences: a known average, one by its name, neither, the raw copy.
+_BY_NAME, _NEITHER, _LAST = (len(_AVERAGES) + k for k in range(3))
 _DEEPEST = 3
 _WHY = (
     (r"(d|D|discriminator|netD_state_dict)\..*", "the discriminator"),
@@ -82,8 +85,19 @@ _WHY = (
 
 
 def without_wrapper(name: str) -> str:
-    """A tensor's name without the ``module`` that torch.nn.DataParallel puts in."""
-    return ".".join(part for part in name.split(".") if part != "module")
+    """A tensor's name without what torch.nn.DataParallel and torch.compile put in."""
+    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
+
+
+def _preference(prefix: str) -> int:
+    """How soon to take the state dict under a prefix; the components of its path say what it is."""
+    parts = prefix.rstrip(".").split(".")
+    known = [_AVERAGES.index(part) for part in parts if part in _AVERAGES]
+    if known:
+        return min(known)
+    if any(_AN_AVERAGE.fullmatch(part) for part in parts):
+        return _BY_NAME
+    return _LAST if any(part in _RAW_COPIES for part in parts) else _NEITHER
 
 
 def why_ignored(name: str) -> str:
@@ -143,12 +157,11 @@ def detect(names: Iterable[str], forced: str | None = None) -> Detected:
 
     def rank(candidate):
         prefix = candidate[1]
-        last = prefix.rstrip(".").rpartition(".")[2]
-        preference = _AVERAGES.index(last) if last in _AVERAGES else len(_AVERAGES)
-        return (last in _RAW_COPIES, preference, -scores[candidate], prefix.count("."))
+        preference = _preference(prefix)
+        return (preference, -scores[candidate], prefix.count("."))
 
     key, prefix = min(candidates, key=rank)
-    return Detected(key, prefix, prefix.rstrip(".").rpartition(".")[2] in _RAW_COPIES)
+    return Detected(key, prefix, _preference(prefix) == _LAST)
 
 
 def _unknown(names: list[str], forced: str | None) -> str:

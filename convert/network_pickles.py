@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 # Far above any network, far below what would exhaust memory.
 _MOST_NAMES, _DEEPEST = 20_000, 32
@@ -173,10 +173,8 @@ def read_network_pickle(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, A
             f"the pickle holds {error}, which no network pickle does; nothing of it was run."
         ) from error
     except Exception as error:  # Damaged pickles raise nearly every type.
-        reason = str(error).strip().splitlines()
         raise FacesemError(
-            "the file is no network pickle, or damaged "
-            f"({reason[0][:160] if reason else type(error).__name__})."
+            f"the file is no network pickle, or damaged ({first_line(error, 160)})."
         ) from error
     if not arrays:
         raise FacesemError("the pickle holds no network.")

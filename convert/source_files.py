@@ -9,7 +9,7 @@ import numpy as np
 
 from convert.network_pickles import read_network_pickle
 from convert.torch_files import read_torch_file
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 # How torch.save begins in its older, non-zip form: a pickled magic number.
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -109,9 +109,9 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
             names = file.keys()
             return {name: _plain(file.get_tensor(name)) for name in names}
     except Exception as error:  # SafetensorError, and others on damaged headers.
-        reason = str(error).strip().splitlines()
-        reason = reason[0][:200] if reason else type(error).__name__
-        raise FacesemError(f"the file is no safetensors file, or damaged ({reason}).") from error
+        raise FacesemError(
+            f"the file is no safetensors file, or damaged ({first_line(error)})."
+        ) from error
 
 
 def _plain(array) -> np.ndarray:

@@ -1,6 +1,7 @@
 """StyleGAN2 from three codebases: rosinality, NVlabs (StyleGAN2-ADA) and genforce."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -225,6 +226,11 @@ def read_nvlabs(tensors: Tensors, attributes: dict) -> Converted:
     for size in (4 << k for k in range(resolution.bit_length() - 2)):
         for name in ("", ".conv0", ".conv1"):
             tensors.constant(f"synthesis.b{size}{name}.resample_filter", FILTER)
+    for name in ("conv_clamp", "bias_gain"):
+        for key, value in attributes.items():
+            number = isinstance(value, int | float) and 0 < value < math.inf
+            if key.rpartition(".")[2] == name and not (value is None or number):
+                raise FacesemError(f"{key} is {value!r:.40}; expected a number above 0.")
     clamps = {v for k, v in attributes.items() if k.endswith(".conv_clamp")}
     if len(clamps) > 1:
         raise FacesemError(f"layers differ in conv_clamp ({clamps}); expected one value.")

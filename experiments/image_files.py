@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from facesem_jax.decomposer.crop import CROPS, CropBox, crop_box
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 MOST_PIXELS = 2**26
 """Of a picture: larger ones are refused from their header, before they take memory."""
@@ -119,10 +119,9 @@ def _open(path: pathlib.Path) -> Image.Image:
     except FacesemError:
         raise
     except Exception as error:  # Pillow's decoders raise many types on damaged files.
-        reason = str(error).strip().splitlines()
         raise FacesemError(
             f"{path} is no readable picture ({', '.join(_FORMATS)}), or it is damaged "
-            f"({reason[0][:120] if reason else type(error).__name__})."
+            f"({first_line(error, 120)})."
         ) from error
 
 

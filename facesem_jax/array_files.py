@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 _MOST_BYTES = 2**31
 """Of the arrays of one file: a small file must not be able to claim all the memory."""
@@ -120,8 +120,6 @@ def _check_header(path: pathlib.Path, stream, size: int) -> None:
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> FacesemError:
-    reason = str(error).strip().splitlines()
     return FacesemError(
-        f"{path} is no readable file of arrays, or it is damaged "
-        f"({reason[0][:120] if reason else type(error).__name__})."
+        f"{path} is no readable file of arrays, or it is damaged ({first_line(error, 120)})."
     )

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from facesem_jax.configs import config_from_dict
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 FORMAT = "facesem-jax module"
 VERSION = 1
@@ -71,7 +71,8 @@ def save_module(
     """
     import orbax.checkpoint as ocp
 
-    directory = pathlib.Path(directory).absolute()
+    # Resolved: a link to an empty directory is filled, not replaced.
+    directory = pathlib.Path(directory).resolve()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FacesemError(f"{directory} exists and is not empty; choose another or remove it.")
     arrays = {k: np.asarray(v).astype(dtype) for k, v in named_arrays(module).items()}
@@ -96,9 +97,12 @@ def save_module(
         (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
         partial.chmod(0o755)
         os.replace(partial, directory)
-    except BaseException:
+    except Exception as error:  # Orbax and TensorStore raise many types where a disk is full.
+        raise FacesemError(
+            f"{directory} cannot be written ({first_line(error)}); nothing is left of it."
+        ) from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def file_digests(root: pathlib.Path) -> dict[str, str]:
@@ -138,7 +142,7 @@ def _read_content(directory: pathlib.Path) -> dict:
             f"{directory} is no facesem-jax checkpoint: {path.name} cannot be read "
             f"({error.strerror}). Give a directory that the converter or a training wrote."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FacesemError(f"{path} is no JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise FacesemError(f"{path} does not describe a facesem-jax module.")
@@ -231,10 +235,8 @@ def load_module(
     except FacesemError:
         raise
     except Exception as error:  # Orbax and TensorStore raise many types on damaged files.
-        reason = str(error).strip().splitlines()
         raise FacesemError(
-            f"{directory / WEIGHTS} is missing or damaged "
-            f"({reason[0][:200] if reason else type(error).__name__}); "
+            f"{directory / WEIGHTS} is missing or damaged ({first_line(error)}); "
             "convert or download the checkpoint again."
         ) from error
     for name, array in arrays.items():

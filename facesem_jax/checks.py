@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from facesem_jax.errors import FacesemError
 
@@ -58,3 +59,22 @@ def check_images(name: str, images, size: int | None = None) -> None:
     """
     check_shape(name, images, (None, size, size, 3))
     check_floating(name, images)
+
+
+def varies(values, axis=None):
+    """Whether numbers differ by more than rounding would make equal numbers differ.
+
+    Their range against the largest of them, ``max x - min x > 8 eps max |x|``: a mean of equal
+    numbers need not equal them, so a variance of exactly 0 is no test.
+
+    Args:
+      values: Real numbers of a floating dtype.
+      axis: Over which they are compared; ``None`` for all.
+
+    Returns:
+      Booleans, of the shape that is left. Not finite numbers: false.
+    """
+    # NumPy keeps double precision where JAX would cut it off.
+    xp = np if isinstance(values, np.ndarray) else jnp
+    spread = xp.max(values, axis=axis) - xp.min(values, axis=axis)
+    return spread > 8 * xp.finfo(values.dtype).eps * xp.max(xp.abs(values), axis=axis)

@@ -267,3 +267,28 @@ def test_an_array_that_is_not_finite_is_named_in_reading(tmp_path, monkeypatch):
         save_module(tmp_path / "broken", broken, DESCRIPTION)
     with pytest.raises(FacesemError, match="array noise holds NaN"):
         _load(tmp_path / "broken")
+
+
+def test_a_link_to_an_empty_directory_is_filled(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
+    save_module(tmp_path / "link", Tiny(CONFIG, rngs=nnx.Rngs(0)), DESCRIPTION)
+    assert (tmp_path / "link").is_symlink()
+    assert np.isfinite(_load(tmp_path / "disk").kernels[0][...]).all()
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device\nand much more")
+
+    monkeypatch.setattr(checkpoint, "file_digests", full)
+    with pytest.raises(FacesemError, match=r"cannot be written \(.*No space left.*nothing is left"):
+        save_module(tmp_path / "out", Tiny(CONFIG, rngs=nnx.Rngs(0)), DESCRIPTION)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_description_nested_without_end_is_refused(tmp_path):
+    save_module(tmp_path / "out", Tiny(CONFIG, rngs=nnx.Rngs(0)), DESCRIPTION)
+    (tmp_path / "out" / checkpoint.DESCRIPTION).write_text("[" * 200_000)
+    with pytest.raises(FacesemError, match="no JSON"):
+        read_description(tmp_path / "out")

@@ -68,7 +68,7 @@ def _synthesis(const, w, levels, conv, to_rgb, clamp, modulated=modulated) -> It
             kernel = kernel / math.sqrt(kernel[0].numel())
             x = modulated(x, kernel, style, up=up)
             x = F.leaky_relu(x + noise * strength + bias[None, :, None, None], 0.2) * math.sqrt(2)
-            x = _clamp(x, None if clamp is None else clamp * math.sqrt(2))
+            x = _clamp(x, clamp)
             yield f"synthesis.convs.{layer}", x
             layer += 1
         kernel, style, bias = to_rgb(level)

@@ -100,6 +100,8 @@ class DecomposerConfig:
                 f"min_depth {self.min_depth} and max_depth {self.max_depth} must satisfy "
                 "0 < min_depth < max_depth."
             )
+        if self.norm_groups < 1:
+            raise FacesemError(f"norm_groups is {self.norm_groups}; use at least 1.")
         for name in ("depth_nf", "albedo_nf", "confidence_nf"):
             width = getattr(self, name)
             if width < 1 or width % self.norm_groups:

@@ -64,6 +64,17 @@ class StyleGAN2Config(StyleGANConfig):
 
     conv_clamp: float | None = None
 
+    def __post_init__(self):
+        """Checks the sizes and the clamp.
+
+        Raises:
+          FacesemError: On sizes that cannot be, or a clamp that is not a number above 0.
+        """
+        super().__post_init__()
+        clamp = self.conv_clamp
+        if clamp is not None and not (isinstance(clamp, int | float) and 0 < clamp < math.inf):
+            raise FacesemError(f"conv_clamp is {clamp!r}; expected a number above 0, or none.")
+
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN1Config(StyleGANConfig):

@@ -96,7 +96,8 @@ class StyledConv(nnx.Module):
         """Applies the layer under the latent w."""
         y = modulated_conv2d(x, self.kernel[...], self.affine(w), up=self.up)
         y = y + (self.noise[...] * self.noise_strength[...])[:, :, None] + self.bias[...]
-        return _clamp(leaky_relu(y), None if self.conv_clamp is None else self.conv_clamp * 2**0.5)
+        # After the activation's gain, as in the reference's bias_act.
+        return _clamp(leaky_relu(y), self.conv_clamp)
 
 
 class ToRGB(nnx.Module):

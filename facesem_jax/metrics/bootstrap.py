@@ -44,7 +44,7 @@ def mean_interval(
       The interval; all NaN if nothing was measured.
 
     Raises:
-      FacesemError: On no faces, or a level or number of draws out of range.
+      FacesemError: On no faces, infinite values, or a level or number of draws out of range.
 
     Source:
       Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3.
@@ -62,7 +62,9 @@ def mean_interval(
             "least 1 draw."
         )
     flat = values.reshape(len(values), -1)
-    known = np.isfinite(flat)
+    known = ~np.isnan(flat)
+    if np.isinf(flat).any():
+        raise FacesemError("a value is infinite, and so is its mean; leave out what diverged.")
     total, count = np.where(known, flat, 0).sum(axis=1), known.sum(axis=1)
     if not count.any():
         return Interval(np.nan, np.nan, np.nan)

@@ -34,14 +34,14 @@ def calibrate(
 ) -> Calibration:
     r"""Solves ``change_i(t_i) = target`` for all directions at once.
 
-    ``t`` is scaled by ``target / change`` until the root lies between two steps, and then found by
-    the secant through them in logarithms, which is exact for a power law: small changes are linear
-    in t, large ones saturate.
+    By the secant through the last two steps in logarithms, which is exact for a power law up to
+    t^4: small changes are linear in t, large ones saturate. Once two steps have the root between
+    them, a step that leaves their bracket goes to its middle (in logarithms) instead.
 
     Args:
       change: Changes at given steps; grows with the step.
       target: The change wanted, above 0.
-      start: First steps, above 0.
+      start: First steps, above 0; at most ``most``.
       most: Largest step.
       tolerance: Relative, of the change.
       iterations: Evaluations of ``change``.
@@ -60,6 +60,8 @@ def calibrate(
     t = np.array(start, np.float64)
     if not target > 0 or t.ndim != 1 or not (t > 0).all():
         raise FacesemError(f"target is {target} and start {start}; expected positive numbers.")
+    t = np.minimum(t, most)
+    low, high = np.zeros_like(t), np.full_like(t, np.inf)
     aim = np.log(target)
     best, best_change = t.copy(), np.full_like(t, np.nan)
     last_t = last_c = None
@@ -79,5 +81,10 @@ def calibrate(
         # A flat or falling response would send the secant off; at most a factor of 8 at once.
         step = (aim - log_c) / np.clip(slope, 0.25, 4)
         last_t, last_c = log_t, log_c
+        low = np.where(c < target, np.maximum(low, t), low)
+        high = np.where(c > target, np.minimum(high, t), high)
         t = np.minimum(np.exp(log_t + np.clip(step, -np.log(8), np.log(8))), most)
+        bracketed = (0 < low) & (low < high) & (high < np.inf)
+        outside = bracketed & ((t <= low) | (t >= high))
+        t[outside] = np.sqrt(low * high)[outside]
     return Calibration(best, best_change, np.abs(best_change / target - 1) <= tolerance)

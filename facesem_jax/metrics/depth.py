@@ -69,22 +69,24 @@ def mean_angle_deviation(
     Args:
       depth: Estimated depth in the view, scene units.
       truth: True depth, likewise.
-      mask: The pixels that count.
+      mask: The pixels that count, less the image's outer ones, which have no normals; best
+        `eroded`, for the normals at a mask's border take in pixels outside it.
       camera: Of the view.
 
     Returns:
-      Degrees, one per image; NaN for an empty mask.
+      Degrees, one per image; NaN for a mask without pixels that count.
 
     Raises:
       FacesemError: On shapes that differ, or integers.
     """
     _check(depth, truth, mask)
-    inside = jnp.asarray(mask, depth.dtype)
+    frame = jnp.zeros(mask.shape[1:], bool).at[1:-1, 1:-1].set(True)
+    inside = jnp.asarray(mask, bool) & frame
     a, b = (normals_from_depth(d, camera) for d in (depth, truth))
     # atan2 of sine and cosine: the arc cosine of a cosine near 1 has no digits in float32.
     sine = jnp.sqrt(jnp.sum(jnp.square(jnp.cross(a, b)), -1))
     angle = jnp.degrees(jnp.arctan2(sine, jnp.sum(a * b, -1)))
-    return jnp.sum(angle * inside, (1, 2)) / jnp.sum(inside, (1, 2))
+    return jnp.sum(jnp.where(inside, angle, 0), (1, 2)) / jnp.sum(inside, (1, 2))
 
 
 def _check(depth, truth, mask) -> None:

@@ -26,8 +26,8 @@ def linear_predictability(
 
     .. math:: R^2 = 1 - \frac{\sum_i \|y_i - v w_i - c\|^2}{\sum_i \|y_i - \bar y\|^2}
 
-    Fitted on the first samples where all values are finite, scored on the last: give independent
-    draws. A value of several columns has one R^2 for all of them together.
+    Fitted on the first samples where latents and values are finite, scored on the last: give
+    independent draws. A value of several columns has one R^2 for all of them together.
 
     Args:
       ws: Latents.
@@ -53,18 +53,20 @@ def linear_predictability(
       >>> round(found["yaw"].mean, 2), found["other"].mean < 0.1
       (1.0, True)
     """
-    ws = np.asarray(ws, np.float32)
+    ws = np.asarray(ws, np.float64)
     check_shape("ws", ws, (None, None))
+    if not values:
+        raise FacesemError("there is no value to predict.")
     columns = {}
     for name, value in values.items():
-        value = np.asarray(value, np.float32)
+        value = np.asarray(value, np.float64)
         if value.ndim > 1:
             check_shape(name, value, (len(ws), None))
         else:
             check_shape(name, value, (len(ws),))
         columns[name] = value.reshape(len(ws), -1)
     ys = np.concatenate(list(columns.values()), axis=1)
-    usable = np.isfinite(ys).all(axis=1)
+    usable = np.isfinite(ys).all(axis=1) & np.isfinite(ws).all(axis=1)
     count = int(usable.sum())
     split = count - round(count * heldout)
     if count < _LEAST or not 2 <= split <= count - 2:
@@ -73,9 +75,12 @@ def linear_predictability(
             f"and 2 on either side of the split (heldout is {heldout})."
         )
     ws, ys = ws[usable], ys[usable]
-    v, intercept = (np.asarray(a) for a in ridge_regression(ws[:split], ys[:split], ridge))
-    scored = ys[split:].astype(np.float64)
-    residual = (scored - ws[split:].astype(np.float64) @ v.T.astype(np.float64) - intercept) ** 2
+    # Centred before float32 cuts digits off.
+    ws, ys = ws - ws[:split].mean(axis=0), ys - ys[:split].mean(axis=0)
+    fitted = ridge_regression(np.float32(ws[:split]), np.float32(ys[:split]), ridge)
+    v, intercept = (np.asarray(a, np.float64) for a in fitted)
+    scored = ys[split:]
+    residual = (scored - ws[split:] @ v.T - intercept) ** 2
     total = (scored - scored.mean(axis=0)) ** 2
     draws = np.random.default_rng(seed).integers(0, len(scored), (resamples, len(scored)))
     found, at = {}, 0

@@ -105,7 +105,8 @@ def share_inside(
       >>> share_inside(change, np.array([[True, False], [False, False]]))
       array([0.25])
     """
-    check_shape("change", change, (None, *np.shape(mask), None))
+    mask = np.asarray(mask, bool)
+    check_shape("change", change, (None, *mask.shape, None))
     energy = np.sum(np.square(np.asarray(change, np.float64)), axis=-1)
     total = energy.sum(axis=(1, 2))
     return energy[:, mask].sum(axis=1) / np.where(total > 0, total, np.nan)

@@ -115,6 +115,8 @@ def path_length(
             "above 0, a trim from 0 to below 0.5 and at least 1 path."
         )
     lengths = np.sum((far - near) ** 2, axis=1) / epsilon**2
-    low, high = np.quantile(lengths, [trim, 1 - trim])
+    # As StyleGAN's code does: the nearest lengths outwards, so that few paths keep their ends.
+    low = np.quantile(lengths, trim, method="lower")
+    high = np.quantile(lengths, 1 - trim, method="higher")
     kept = lengths[(low <= lengths) & (lengths <= high)]
     return PathLength(mean_interval(kept), lengths)

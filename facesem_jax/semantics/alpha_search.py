@@ -96,6 +96,8 @@ def alpha_for(
     low = high * 1e-5
     alpha = float(np.sqrt(low * high))
     solved: list[tuple[float, float, Factorization]] = []
+    if max_evaluations < 1:
+        raise FacesemError(f"max_evaluations is {max_evaluations}; expected at least 1.")
     for _ in range(max_evaluations):
         denser = [s for s in solved if s[0] < alpha]
         warm = max(denser, key=lambda s: s[0])[2].V if denser else None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy import ndimage
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, QhullError
 
 from facesem_jax.checks import check_shape
 from facesem_jax.decomposer.config import DecomposerConfig
@@ -113,7 +113,8 @@ def inside_mask(
       feather: Width of the rise in pixels, above 0.
 
     Raises:
-      FacesemError: On a wrong shape, fewer than 3 landmarks or a feather out of range.
+      FacesemError: On a wrong shape, fewer than 3 landmarks or all on one line, or a feather out of
+        range.
     """
     check_shape("landmarks", landmarks, (None, 2))
     if len(landmarks) < 3 or not 0 < feather < np.inf:
@@ -123,7 +124,10 @@ def inside_mask(
         )
     centres = (np.arange(size) + 0.5) / size
     grid = np.stack(np.meshgrid(centres, centres), axis=-1)
-    inside = Delaunay(np.asarray(landmarks, np.float64)).find_simplex(grid) >= 0
+    try:
+        inside = Delaunay(np.asarray(landmarks, np.float64)).find_simplex(grid) >= 0
+    except (QhullError, ValueError) as error:
+        raise FacesemError("the landmarks lie on one line, or are not finite.") from error
     if inside.all():  # There is no outside to be far from.
         return np.ones((size, size))
     return _smoothstep(ndimage.distance_transform_edt(inside) / feather)

@@ -79,9 +79,14 @@ def decorrelated_steps(
     names = [f"direction {i}" for i in range(k)] if names is None else list(names)
     if len(names) != k:
         raise FacesemError(f"names holds {len(names)} names for the {k} directions of v.")
-    if k > d:
-        raise FacesemError(f"{k} directions in {d} dimensions cannot be moved independently.")
-    norm = jnp.linalg.norm(v, axis=-1, keepdims=True)
+    if not 1 <= k <= d:
+        raise FacesemError(
+            f"{k} directions in {d} dimensions; expected at least 1, and no more than can be moved "
+            "independently."
+        )
+    # By the largest entry first: squares of very small or large entries would leave the range.
+    peak = jnp.max(jnp.abs(v), axis=-1, keepdims=True)
+    norm = peak * jnp.linalg.norm(v / peak, axis=-1, keepdims=True)
     unit = v / norm
     if not isinstance(v, jax.core.Tracer):
         _check_independent(np.asarray(unit), names, rtol)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from facesem_jax.checks import check_floating, check_shape
+from facesem_jax.checks import check_floating, check_shape, varies
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.jacobian import single_sample
 from facesem_jax.semantics.moments import MomentStep, as_pytree, stream_moments
@@ -144,11 +144,18 @@ def r_squared(
     Returns:
       R^2 per semantic, at most 1; negative if worse than the mean; 0 for a constant semantic,
       where there is nothing to explain.
+
+    Raises:
+      FacesemError: On wrong shapes or dtypes.
     """
+    _check_samples(ws, ys)
+    check_shape("v", v, (ys.shape[1], ws.shape[1]))
+    check_shape("intercept", intercept, (ys.shape[1],))
     residual = ys - jnp.dot(ws, v.T, precision=_PRECISION) - intercept
     total = jnp.sum(jnp.square(ys - jnp.mean(ys, axis=0)), axis=0)
-    share = jnp.sum(jnp.square(residual), axis=0) / jnp.where(total > 0, total, 1)
-    return jnp.where(total > 0, 1 - share, 0)
+    different = varies(ys, axis=0)
+    share = jnp.sum(jnp.square(residual), axis=0) / jnp.where(different, total, 1)
+    return jnp.where(different, 1 - share, 0)
 
 
 def regression_directions(
@@ -186,8 +193,10 @@ def regression_directions(
     _check_samples(ws, ys)
     check_shape("ys", ys, (None, len(names)))
     num = ws.shape[0]
+    if not 0 < heldout < 1:
+        raise FacesemError(f"heldout is {heldout}; expected a share between 0 and 1.")
     split = num - round(num * heldout)
-    if not 0 < heldout < 1 or split < 2 or num - split < 2:
+    if split < 2 or num - split < 2:
         raise FacesemError(
             f"heldout {heldout} of {num} samples leaves {split} to fit and {num - split} to score; "
             "expected at least 2 each."
@@ -270,7 +279,8 @@ def direction_cosine(a: Float[Array, "k d"], b: Float[Array, "k d"]) -> Float[Ar
       Cosines in [-1, 1]; 0 where a row is zero.
     """
     norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
-    return jnp.where(norms > 0, jnp.sum(a * b, axis=-1) / jnp.where(norms > 0, norms, 1), 0)
+    cosine = jnp.sum(a * b, axis=-1) / jnp.where(norms > 0, norms, 1)
+    return jnp.where(norms > 0, jnp.clip(cosine, -1, 1), 0)
 
 
 def _check_samples(ws: Array, ys: Array) -> None:
@@ -287,8 +297,9 @@ def _solve_ridge(dw: Array, dy: Array, ridge: float) -> Array:
     left, s, right = jnp.linalg.svd(dw, full_matrices=False)
     # sum(s^2) / d = m tr(C) / d, so this is ridge * tr(C) / d times the m of the mean.
     penalty = ridge * jnp.sum(jnp.square(s)) / dw.shape[1]
-    # Directions in which w does not vary get 0 (the minimum-norm solution), also at ridge 0.
-    varies = s > max(dw.shape) * jnp.finfo(s.dtype).eps * s[0]
-    gain = jnp.where(varies, s / jnp.where(varies, jnp.square(s) + penalty, 1), 0)
+    # Directions in which w does not vary get 0 (the minimum-norm solution), also at ridge 0. Their
+    # singular values are rounding, some eps of the largest however many samples there are.
+    known = s > max(16, min(dw.shape)) * jnp.finfo(s.dtype).eps * s[0]
+    gain = jnp.where(known, s / jnp.where(known, jnp.square(s) + penalty, 1), 0)
     projected = jnp.dot(left.T, dy, precision=_PRECISION)
     return jnp.dot(projected.T * gain, right, precision=_PRECISION)

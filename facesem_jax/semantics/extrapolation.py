@@ -6,7 +6,7 @@ The use that Zheng et al. (CVPR 2021) name for their directions: balancing unbal
 import numpy as np
 from jaxtyping import Float
 
-from facesem_jax.checks import check_shape
+from facesem_jax.checks import check_shape, varies
 from facesem_jax.errors import FacesemError
 
 
@@ -27,8 +27,8 @@ def semantic_per_label(
       gradient: v, the semantic's unit per unit of w.
 
     Raises:
-      FacesemError: On wrong shapes, if the labels do not vary, or the semantic does not follow
-        them.
+      FacesemError: On wrong shapes, if the labels do not vary (by more than rounding), or the
+        semantic does not follow them.
 
     Example:
       >>> w = np.random.default_rng(0).normal(size=(50, 2))
@@ -39,9 +39,13 @@ def semantic_per_label(
     check_shape("labels", labels, (len(latents),))
     check_shape("gradient", gradient, (latents.shape[1],))
     s = latents @ gradient
+    labels = np.asarray(labels, np.float64)
+    if not varies(labels):
+        raise FacesemError(
+            f"the labels of {len(labels)} faces do not vary, or are not finite; nothing follows."
+        )
     centred = labels - labels.mean()
-    variance = np.mean(centred**2)
-    slope = float(np.mean(centred * s) / variance) if variance > 0 else 0.0
+    slope = float(np.mean(centred * s) / np.mean(centred**2))
     if not np.isfinite(slope) or slope <= 0:
         raise FacesemError(
             f"the direction does not follow the labels (slope {slope:.3g} over {len(labels)} "

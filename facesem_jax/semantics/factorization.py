@@ -162,6 +162,8 @@ def factorize(
     n, d = J.shape
     if initial_directions is not None:
         check_shape("initial_directions", initial_directions, (d, num_components))
+        if not bool(jnp.isfinite(initial_directions).all()):
+            raise FacesemError("initial_directions holds NaN or infinite values.")
         restarts = 1
     J, rows, sharding = _place(J, sharding)
     if side_by_side is None:

@@ -36,7 +36,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from facesem_jax.checks import check_floating, check_images, check_shape
+from facesem_jax.checks import check_floating, check_images, check_shape, varies
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
 from facesem_jax.semantics.perceptual import feature_distance, unit_stages
@@ -166,7 +166,7 @@ def fit_latent_prior(ws: Float[Array, "n d"]) -> LatentPrior:
     if ws.shape[0] < 2:
         raise FacesemError(f"ws holds {ws.shape[0]} latent(s); expected at least 2.")
     deviation = jnp.sqrt(jnp.mean(jnp.var(ws, axis=0)))
-    if not (np.isfinite(deviation) and deviation > 0):
+    if not (np.isfinite(deviation) and bool(varies(ws, axis=0).any())):
         raise FacesemError("the latents do not vary, or are not finite: they have no distribution.")
     mean, matrix, _ = whitening(jnp.asarray(ws))
     return LatentPrior(mean, matrix, deviation)

@@ -108,7 +108,8 @@ def rotation_test(
         U, turned = rotated_factorization(J, V, rng)
         null.append(score(U.T.reshape(maps.shape), turned))
     own, null = score(maps, V), np.array(null)
-    return RotationTest(own, null, (1 + int(np.sum(null >= own))) / (1 + rotations))
+    # NaN, where all distances are equal, is below nothing and counts against the factorisation.
+    return RotationTest(own, null, (1 + int(np.sum(~(null < own)))) / (1 + rotations))
 
 
 def mirrored_distances(

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array, Float, PyTree
 
 from facesem_jax.checkpoint import damaged_file, file_digests
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 from facesem_jax.semantics.moments import MomentStep, init, stream_moments
 from facesem_jax.semantics.sample_file import SampleFile
 from facesem_jax.semantics.sharding import Mesh, all_agree, of_first_process, on_host
@@ -248,8 +248,7 @@ class MomentStore:
         try:
             return self._manager.restore(done, args=ocp.args.Composite(**{item: args}))[item]
         except Exception as error:  # Orbax and TensorStore raise many types on damaged files.
-            reason = str(error).strip().splitlines()
-            raise self._damaged(reason[0][:200] if reason else type(error).__name__) from error
+            raise self._damaged(first_line(error)) from error
 
     def _damaged(self, reason: str) -> FacesemError:
         return FacesemError(

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from facesem_jax.checks import check_shape
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, first_line
 
 SAMPLES = "samples"
 """The mesh axis along which the samples of a batch are split."""
@@ -119,7 +119,7 @@ def initialise_distributed(
         )
     except (RuntimeError, ValueError) as error:
         raise FacesemError(
-            f"The processes could not be joined ({str(error).splitlines()[0]}). Start all of them "
+            f"The processes could not be joined ({first_line(error)}). Start all of them "
             "within the timeout, with the same coordinator, before anything is computed."
         ) from error
 

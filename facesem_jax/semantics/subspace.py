@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from facesem_jax.checks import check_floating, check_shape
+from facesem_jax.checks import check_floating, check_shape, varies
 from facesem_jax.errors import FacesemError
 
 
@@ -54,10 +54,10 @@ def principal_subspace(ws: Float[Array, "n d"], k: int) -> Subspace:
     n, d = ws.shape
     if not 1 <= k <= d:
         raise FacesemError(f"the subspace has dimension {k}; expected 1 to w_dim = {d}.")
+    if n < 2 or not bool(varies(ws, axis=0).any()):
+        raise FacesemError(f"{n} latents that do not differ span no subspace; give more samples.")
     # Singular values of the centred latents: squaring them into a covariance would halve the
     # digits.
     _, s, components = jnp.linalg.svd(ws - jnp.mean(ws, axis=0), full_matrices=True)
-    if n < 2 or float(s[0]) == 0:
-        raise FacesemError(f"{n} latents that do not differ span no subspace; give more samples.")
     energy = jnp.square(s)
     return Subspace(components[:k].T, jnp.sum(energy[:k]) / jnp.sum(energy))

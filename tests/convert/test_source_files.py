@@ -1,6 +1,11 @@
 """Containers: what they hold comes back, and nothing of what they name is run."""
 
+import argparse
+import collections
+import datetime
+import operator
 import os
+import pathlib
 import pickle
 import struct
 import subprocess
@@ -65,6 +70,75 @@ def test_safetensors_come_back_as_arrays(torch, tmp_path):
     found = read_source(path).arrays
     np.testing.assert_array_equal(found["a.b"], [1, -2.5])
     assert found["h"].dtype == np.float16 and found["c"].dtype.kind == "i"
+
+
+class Meter(dict):
+    """An object of a trainer's own class; reading a file must not make one."""
+
+    made = 0
+
+    def __init__(self, *args, **kwargs):
+        type(self).made += 1
+
+    def __setstate__(self, state):
+        type(self).made += 1
+
+
+def test_objects_of_trainers_are_left_out_and_not_made(torch, save):
+    content = {
+        "w": torch.ones(3),
+        "args": argparse.Namespace(size=16, out=pathlib.PurePosixPath("x")),
+        "best": [np.float64(0.5), torch.zeros(1)],
+        "counts": collections.defaultdict(list, a=[1]),
+        "when": datetime.date(2020, 1, 1),
+        "meter": Meter.__new__(Meter),
+    }
+    content["meter"].total = 3
+    content["meter"]["loss"] = torch.ones(2)
+    before = Meter.made
+    found = read_source(save(content)).arrays
+    assert set(found) == {"w", "best.1", "meter.loss"} and Meter.made == before
+
+
+def test_a_module_that_was_saved_whole_has_its_tensors_read(torch, tmp_path):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    torch.save({"g_ema": module}, tmp_path / "file.pt")
+    found = read_source(tmp_path / "file.pt").arrays
+    assert {f"g_ema.{k}" for k in module.state_dict()} == set(found)
+    np.testing.assert_array_equal(found["g_ema.0.weight"], module[0].weight.detach().numpy())
+
+
+def test_containers_that_are_shared_without_end_are_refused(torch, save):
+    shared = []
+    for _ in range(14):
+        shared = [shared] * 10
+    with pytest.raises(FacesemError, match="without end"):
+        read_source(save({"x": shared, "w": torch.zeros(2)}))
+
+
+class Evaluation:
+    """Pickles as a call of ``eval``."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return eval, (f"open({str(self.path)!r}, 'w')",)
+
+
+class Attribute(Evaluation):
+    """Pickles as a function that looks up an attribute."""
+
+    def __reduce__(self):
+        return operator.attrgetter, ("system",)
+
+
+@pytest.mark.parametrize(("hostile", "name"), [(Evaluation, "eval"), (Attribute, "attrgetter")])
+def test_what_no_checkpoint_holds_is_named(hostile, name, torch, save, tmp_path):
+    made = tmp_path / "made"
+    with pytest.raises(FacesemError, match=rf"the file names .*{name}.* nothing of it was run"):
+        read_source(save({"g_ema": hostile(made), "w": torch.ones(3)}))
+    assert not made.exists()
 
 
 class Bomb:

@@ -229,6 +229,53 @@ def test_attributes_of_a_network_pickle_are_heeded(checkpoint, command, tmp_path
     assert generator.config.mapping_lr_multiplier == 0.02
     image = _draw(generator, arrays["w"])
     assert np.abs(image - arrays["image"].transpose(0, 2, 3, 1)).max() > 0.1
+    # NVlabs' bias_act clamps after its gain: no layer's output passes conv_clamp itself.
+    outputs = dict(generator.synthesis.stages(arrays["w"]))
+    convs = [np.abs(x).max() for name, x in outputs.items() if name.startswith("convs.")]
+    assert max(convs) == 0.5 and np.abs(outputs["to_rgbs.0"]).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("conv_clamp", "abc"), ("conv_clamp", -1.0), ("bias_gain", "x")]
+)
+def test_attributes_that_are_no_numbers_are_refused(name, value, command, tmp_path):
+    state, _ = files.golden("stylegan2-nvlabs")
+    network = files.network(state)
+    part = network.modules["mapping" if name == "bias_gain" else "synthesis"]
+    next(iter(part.modules.values())).attributes[name] = value
+    files.write_network_pickle(tmp_path / "ada.pkl", {"G_ema": network})
+    code, _, err = command(tmp_path / "ada.pkl", tmp_path / "out")
+    assert code == 2 and f"{name} is {value!r}; expected a number above 0" in err
+
+
+@pytest.mark.parametrize(
+    ("raw", "average"),
+    [
+        ("g._orig_mod", "g_ema._orig_mod"),
+        ("model", "model_ema"),
+        ("gen", "gen_ema"),
+        ("generator.state_dict", "generator_smooth.state_dict"),
+    ],
+)
+def test_the_average_is_found_by_its_name(raw, average, command, tmp_path):
+    state, _ = files.golden("stylegan2-rosinality")
+    content = {}
+    for shift, path in ((1, raw), (0, average)):
+        part = {
+            k: files.tensors(v if "kernel" in k else v + np.float32(shift))
+            for k, v in state.items()
+        }
+        *outer, inner = path.split(".")
+        if inner == "_orig_mod":
+            content[outer[0]] = {f"_orig_mod.{k}": v for k, v in part.items()}
+        else:
+            content |= {outer[0]: {inner: part}} if outer else {inner: part}
+    files.write_torch(tmp_path / "own.pt", content)
+    code, out, err = command(tmp_path / "own.pt", tmp_path / "out")
+    assert code == 0, err
+    assert "holds no moving average" not in out
+    kernel = load_generator(tmp_path / "out").mapping.layers[0].kernel[...]
+    np.testing.assert_array_equal(kernel, state["style.1.weight"].T)
 
 
 def test_conditional_generators_are_refused(checkpoint, command, tmp_path):

@@ -88,3 +88,9 @@ def test_the_mapping_may_be_wider_than_w():
     assert config_from_dict(StyleGAN2Config, older) == CONFIG
     with pytest.raises(FacesemError, match="mapping_width"):
         dataclasses.replace(CONFIG, mapping_width=0)
+
+
+@pytest.mark.parametrize("clamp", ["0.5", -1.0, float("nan"), [1]])
+def test_a_clamp_that_is_no_number_is_refused(clamp):
+    with pytest.raises(FacesemError, match="conv_clamp is"):
+        StyleGAN2Config(8, (4, 4), conv_clamp=clamp)

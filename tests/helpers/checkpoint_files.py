@@ -1,5 +1,6 @@
 """Checkpoint files as the codebases write them, made from the golden values' arrays."""
 
+import argparse
 import contextlib
 import pathlib
 import pickle
@@ -62,7 +63,10 @@ def wrapped(format: str, state: dict, wrap=lambda x: x) -> dict:
     if format == "stylegan2-rosinality":
         average = wrap(np.linspace(-1, 1, 32, dtype=np.float32))
         raw = {k: wrap(v if "kernel" in k else v + 1) for k, v in state.items()}
-        return {"g": raw, "d": other, "g_ema": own, "latent_avg": average}
+        # As train.py saves it: with its options.
+        options = argparse.Namespace(size=32, ckpt=pathlib.PurePosixPath("550000.pt"))
+        extras = {"args": options, "ada_aug_p": np.float64(0.5)}
+        return {"g": raw, "d": other, "g_ema": own, "latent_avg": average, **extras}
     if format.endswith("genforce"):
         raw = {k: wrap(v if "kernel" in k else v + 1) for k, v in state.items()}
         return {"generator": raw, "discriminator": other, "generator_smooth": own}
@@ -71,16 +75,32 @@ def wrapped(format: str, state: dict, wrap=lambda x: x) -> dict:
         for name, value in own.items():
             net, _, rest = name.partition(".")
             nets[net][rest] = value
-        return nets | {"optimizerD": {"state": {0: {"exp_avg": wrap(np.zeros(3))}}}, "epoch": 30}
+        optimizer = {"state": {0: {"exp_avg": wrap(np.zeros(3))}}}
+        trace = MetricsTrace()
+        return nets | {"optimizerD": optimizer, "epoch": 30, "metrics_trace": trace}
     if format == "dcgan":
         return {"netG_state_dict": own, "netD_state_dict": other, "epoch": 3}
     raise ValueError(format)
 
 
+class MetricsTrace:
+    """Unsup3D's record of its losses, pickled under the name that it has there."""
+
+    def __init__(self):
+        self.data = {"train": {"loss": [1.0, 0.5]}}
+
+
+MetricsTrace.__module__ = "unsup3d.meters"
+
+
 def write_torch(path, content: dict, *, legacy: bool = False) -> None:
     """``torch.save``, new or old form."""
     torch = pytest.importorskip("torch")
-    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    meters = types.ModuleType("unsup3d.meters")
+    meters.MetricsTrace = MetricsTrace
+    modules = {"unsup3d": types.ModuleType("unsup3d"), "unsup3d.meters": meters}
+    with registered(modules):
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
 
 
 def tensors(array):
@@ -105,10 +125,17 @@ def fake_modules():
         "dnnlib": types.ModuleType("dnnlib"),
         "dnnlib.util": util,
     }
+    with registered(modules):
+        yield rebuild, util.EasyDict
+
+
+@contextlib.contextmanager
+def registered(modules: dict):
+    """Modules that can be imported for a while."""
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        yield rebuild, util.EasyDict
+        yield
     finally:
         for name, module in before.items():
             if module is None:

@@ -93,3 +93,22 @@ def test_bad_input_is_refused(measure):
         call(depth, depth, mask[0])
     with pytest.raises(FacesemError, match="floating point"):
         call(jnp.ones((1, 8, 8), jnp.int32), depth, mask)
+
+
+def test_what_lies_outside_the_mask_has_no_say():
+    mask = eroded(jnp.asarray(_inner()))
+    truth = jnp.where(_inner(), _plane(0.2), jnp.nan)
+    tilted = jnp.where(_inner(), _plane(0.7), jnp.inf)
+    for measure in (
+        scale_invariant_depth_error(tilted, truth, mask),
+        mean_angle_deviation(tilted, truth, mask, _CAMERA),
+    ):
+        assert np.isfinite(measure).all() and (np.asarray(measure) > 0).all()
+
+
+def test_the_frame_has_no_normals():
+    flat, tilted = _plane(0.0), _plane(0.5)
+    everywhere = np.ones((1, _SIZE, _SIZE), bool)
+    whole = mean_angle_deviation(tilted, flat, everywhere, _CAMERA)
+    inner = mean_angle_deviation(tilted, flat, eroded(jnp.asarray(everywhere)), _CAMERA)
+    np.testing.assert_allclose(whole, inner, rtol=1e-6)

@@ -47,3 +47,17 @@ def test_shapes_are_checked():
         linear_predictability(np.zeros((9, 3)), {"y": np.zeros(8)})
     with pytest.raises(FacesemError, match="heldout is 0"):
         linear_predictability(np.zeros((9, 3)), {"y": np.zeros(9)}, heldout=0.0)
+
+
+def test_a_latent_that_is_not_finite_is_left_out():
+    w = np.random.default_rng(0).normal(size=(400, 3))
+    values = {"x": w[:, 0].copy()}
+    w[3] = np.nan
+    assert linear_predictability(w, values)["x"].mean > 0.999
+    with pytest.raises(FacesemError, match="no value"):
+        linear_predictability(w, {})
+
+
+def test_a_large_offset_costs_no_digits():
+    w = np.random.default_rng(0).normal(size=(400, 3))
+    assert linear_predictability(w, {"x": 1e7 + w[:, 0]})["x"].mean > 0.999

@@ -3,7 +3,6 @@ import pytest
 
 from facesem_jax.errors import FacesemError
 from facesem_jax.metrics import (
-    calibrate,
     compact_region,
     explained_share,
     mean_interval,
@@ -36,24 +35,8 @@ def test_what_was_not_measured_is_left_out():
         mean_interval(np.zeros(0))
     with pytest.raises(FacesemError, match="level"):
         mean_interval(np.zeros(3), level=1.0)
-
-
-def test_calibration_meets_power_laws_and_saturation():
-    scale, power = np.array([0.1, 5.0, 1.0]), np.array([1.0, 0.5, 2.0])
-    found = calibrate(lambda t: scale * t**power, 2.0, np.ones(3))
-    np.testing.assert_allclose(found.steps, (2.0 / scale) ** (1 / power), rtol=0.05)
-    assert found.reached.all()
-    bent = calibrate(lambda t: 3 * np.tanh(t / 2), 2.0, np.full(1, 0.01))
-    assert bent.steps[0] == pytest.approx(2 * np.arctanh(2 / 3), rel=0.05)
-
-
-def test_calibration_says_what_it_could_not_reach():
-    found = calibrate(lambda t: np.tanh(t), 2.0, np.ones(1), most=10.0)
-    assert not found.reached[0] and found.change[0] == pytest.approx(1, abs=0.3)
-    with pytest.raises(FacesemError, match="positive"):
-        calibrate(lambda t: t, 0.0, np.ones(1))
-    with pytest.raises(FacesemError, match="finite"):
-        calibrate(lambda t: t * np.nan, 1.0, np.ones(1))
+    with pytest.raises(FacesemError, match="infinite"):
+        mean_interval(np.array([30.0, np.inf]))
 
 
 def test_a_planted_blob_is_found():

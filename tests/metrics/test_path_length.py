@@ -64,3 +64,12 @@ def test_bad_arguments_are_refused():
         path_length(np.zeros((3, 2)), np.zeros((3, 2)), 1.0, trim=0.5)
     with pytest.raises(FacesemError, match="far has shape"):
         path_length(np.zeros((3, 2)), np.zeros((4, 2)), 1.0)
+
+
+def test_few_paths_keep_their_ends():
+    # The reference takes the percentiles' nearest values outwards.
+    near = np.zeros((10, 1))
+    lengths = np.array([1e6, 1, 1, 1, 1, 1, 1, 1, 1, 0])
+    found = path_length(near, 1e-4 * np.sqrt(lengths)[:, None], 1e-4)
+    assert found.length.mean == pytest.approx(lengths.mean())
+    assert path_length(near[:2], near[:2] + 1e-4, 1e-4).length.mean == pytest.approx(1)

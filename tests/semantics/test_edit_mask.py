@@ -96,3 +96,9 @@ def test_a_mask_is_put_where_the_crop_lies():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(FacesemError, match=message):
         call()
+
+
+def test_landmarks_on_a_line_are_refused():
+    line = np.stack([np.linspace(0.1, 0.9, 5)] * 2, axis=1)
+    with pytest.raises(FacesemError, match="one line"):
+        em.inside_mask(line, 16)

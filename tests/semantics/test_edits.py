@@ -120,3 +120,14 @@ def test_bad_input():
         apply_edit(W[0], jnp.ones(D), jnp.ones(2))
     with pytest.raises(FacesemError, match="w has shape"):
         sweep(jnp.ones((1, 2, 3, D)), jnp.ones(D), jnp.ones(2))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_very_small_and_large_directions_can_be_moved(scale):
+    steps = decorrelated_steps(jnp.eye(2, 3) * scale)
+    np.testing.assert_allclose(steps, jnp.eye(2, 3) / scale, rtol=1e-5)
+
+
+def test_no_direction_is_refused():
+    with pytest.raises(FacesemError, match="0 directions"):
+        decorrelated_steps(jnp.zeros((0, 3)))

@@ -181,3 +181,44 @@ def test_cosine_of_a_zero_direction_is_zero():
     a = jnp.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
     b = jnp.array([[-2.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
     np.testing.assert_allclose(direction_cosine(a, b), [-1, 0, np.sqrt(0.5)], rtol=1e-6)
+
+
+def test_many_samples_lose_no_direction():
+    # The second to fourth coordinates have a fiftieth of the first one's spread.
+    rng = np.random.default_rng(0)
+    for n in (3_000, 300_000):
+        ws = (rng.normal(size=(n, 4)) * [50, 1, 1, 1]).astype(np.float32)
+        v, _ = ridge_regression(ws, ws @ np.float32([[0], [1], [2], [3]]))
+        np.testing.assert_allclose(v, [[0, 1, 2, 3]], rtol=0.07, atol=1e-3)
+
+
+def test_directions_in_which_w_does_not_vary_get_nothing():
+    rng = np.random.default_rng(0)
+    for n in (300, 100_000):
+        a, b = rng.normal(size=(2, n))
+        # A constant, a copy and a sum.
+        ws = np.stack([a, b, np.full(n, 12.3), a, a + b], axis=1).astype(np.float32)
+        v, _ = ridge_regression(ws, np.float32(a + 2 * b)[:, None], 0.0)
+        assert np.abs(v).max() < 2 and abs(float(v[0, 2])) < 1e-3
+
+
+@pytest.mark.parametrize("value", [0.1, 12.3])
+def test_a_constant_semantic_has_nothing_to_explain(value):
+    ws = correlated_latents(1000)
+    found = regression_directions(ws, jnp.full((1000, 1), value), ["light"])
+    assert found.r2_heldout.tolist() == [0] and found.r2_train.tolist() == [0]
+
+
+def test_r_squared_refuses_other_shapes():
+    ws = correlated_latents(50)
+    v, intercept = ridge_regression(ws, linear(ws))
+    with pytest.raises(FacesemError, match="ys has shape"):
+        r_squared(v[:1], intercept[:1], ws, linear(ws)[:, 0])
+    with pytest.raises(FacesemError, match="v has shape"):
+        r_squared(v, intercept, ws, linear(ws)[:, :1])
+
+
+def test_a_share_that_is_no_number_is_refused():
+    ws = correlated_latents(50)
+    with pytest.raises(FacesemError, match="heldout is nan"):
+        regression_directions(ws, linear(ws), NAMES, heldout=float("nan"))

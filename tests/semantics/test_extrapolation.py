@@ -35,5 +35,12 @@ def test_wrong_shapes():
         semantic_per_label(w, np.zeros(2), np.zeros(2))
     with pytest.raises(FacesemError, match="targets"):
         extrapolate(w, np.zeros(3), np.zeros(4), np.zeros(2), 1.0)
-    with pytest.raises(FacesemError, match="does not follow"):
+    with pytest.raises(FacesemError, match="do not vary"):
         semantic_per_label(w, np.zeros(3), np.zeros(2))
+
+
+@pytest.mark.parametrize("label", [0.3, 1.1, 0.7])
+def test_equal_labels_are_refused(label):
+    w = np.random.default_rng(0).normal(size=(400, 3)) + 5
+    with pytest.raises(FacesemError, match="do not vary"):
+        semantic_per_label(w, np.full(400, label), np.ones(3))

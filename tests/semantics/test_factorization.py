@@ -137,3 +137,9 @@ def test_bad_input_gets_one_clear_error(change, message):
     arguments = {"J": jnp.ones((50, 32)), "num_components": 4} | change
     with pytest.raises(FacesemError, match=message):
         factorize(**arguments)
+
+
+def test_a_start_that_is_not_finite_is_refused():
+    J = np.random.default_rng(0).normal(size=(20, 4))
+    with pytest.raises(FacesemError, match="initial_directions holds NaN"):
+        factorize(jnp.asarray(J), 2, 0.1, 0.0, initial_directions=jnp.full((4, 2), jnp.nan))

@@ -192,3 +192,8 @@ def test_bad_arrays_are_refused(generator, latents, prior):
         fit_latent_prior(latents[:1])
     with pytest.raises(FacesemError, match="do not vary"):
         fit_latent_prior(jnp.ones((4, D)))
+
+
+def test_equal_latents_have_no_distribution():
+    with pytest.raises(FacesemError, match="do not vary"):
+        fit_latent_prior(jnp.full((300, 4), 0.1))

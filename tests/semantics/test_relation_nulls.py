@@ -100,3 +100,12 @@ def test_rotation_test_refuses():
     with pytest.raises(FacesemError, match="J"):
         relation_nulls.rotation_test(J[:-1], maps, V)
     assert direction_distances(V).shape == (8, 8)
+
+
+def test_a_statistic_that_is_not_defined_is_not_significant():
+    rng = np.random.default_rng(0)
+    J = rng.normal(size=(256, 12))
+    V = np.linalg.svd(J, full_matrices=False)[2][:5].T
+    # All directions are equally far from each other: the distances do not vary.
+    found = relation_nulls.rotation_test(J, (J @ V).T.reshape(5, 8, 8, 4), V, rotations=9)
+    assert not found.r > 0.9 and found.p > 0.05

@@ -46,3 +46,9 @@ def test_the_whole_space_keeps_everything_and_one_sample_more_than_d_is_not_need
 def test_errors(ws, k, message):
     with pytest.raises(FacesemError, match=message):
         principal_subspace(jnp.asarray(ws), k)
+
+
+def test_equal_latents_are_refused_whatever_their_value():
+    for value in (1.0, 0.1, 12.3):
+        with pytest.raises(FacesemError, match="do not differ"):
+            principal_subspace(jnp.full((300, 6), value), 2)

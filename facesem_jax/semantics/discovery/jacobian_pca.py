@@ -26,7 +26,7 @@ def jacobian_pca_directions(J: Float[Array, "n d"], count: int) -> Discovered:
 
     Args:
       J: Scaled mean Jacobian.
-      count: Number of directions, at most d.
+      count: Number of directions, at most the smaller side of J.
 
     Returns:
       The directions; the scores are the singular values, decreasing.
@@ -44,7 +44,7 @@ def jacobian_pca_directions(J: Float[Array, "n d"], count: int) -> Discovered:
       ([[0.0, 1.0], [1.0, 0.0]], [5.0, 4.0])
     """
     J = checked_jacobian(J)
-    check_count(count, J.shape[1])
+    check_count(count, min(J.shape))
     # The Gram matrix would do, at half the digits.
     _, singular, right = np.linalg.svd(J, full_matrices=False)
     return discovered(right[:count], "pca", singular[:count])

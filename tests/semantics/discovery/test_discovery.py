@@ -124,3 +124,8 @@ def test_counts_out_of_range_are_refused(count):
 def test_a_direction_that_is_zero_is_refused():
     with pytest.raises(FacesemError, match="a-2 is zero"):
         discovery.discovered(np.array([[1.0, 0.0], [0.0, 0.0]]), "a", np.ones(2))
+
+
+def test_no_more_principal_directions_than_the_jacobian_has():
+    with pytest.raises(FacesemError, match="expected 1 to 3"):
+        discovery.jacobian_pca_directions(np.random.default_rng(0).normal(size=(3, 8)), 5)
