@@ -62,6 +62,8 @@ def main(options: Options) -> None:
     crop = options.crop
     if crop is not None and crop not in CROPS:
         crop = parse_crop(crop)
+    if not 0 <= options.seed < 2**32:
+        raise FacesemError(f"seed is {options.seed}; expected 0 to 2^32 - 1.")
     if options.dest is None and not options.dry_run:
         raise FacesemError("give a directory to write to, or --dry-run.")
     conversion = convert_file(

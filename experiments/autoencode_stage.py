@@ -14,7 +14,7 @@ from rich.progress import track
 
 from experiments.face_sources import stream_batches
 from experiments.generator_recipe import GENERATOR, Options
-from experiments.output_files import write_files
+from experiments.output_files import make_directory, write_files
 from experiments.semantic_targets import anchored_batches, readout_size, semantic_anchor
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_encoder, load_generator
@@ -108,7 +108,7 @@ def _trained(options: Options) -> tuple[Autoencoder, int]:
 def cached(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> jax.Array:
     """An array from a file, computed and written first where there is none."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         write_files({path: npy_bytes(compute())})
     return jnp.asarray(read_array(path))
 

@@ -28,6 +28,7 @@ from facesem_jax import load_encoder
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
+from facesem_jax.loading import resolve
 from facesem_jax.viz.png import picture_png
 
 _SHOWN = 8
@@ -199,6 +200,9 @@ def write_page(options: Options, watch: run_record.Stopwatch) -> dict:
 def main(options: Options) -> None:
     """Runs the jobs that are missing, seed by seed, and renews the page after each."""
     options = options.checked()
+    # Both are there before anything is written.
+    encoder = load_encoder(options.generator)
+    resolve(options.decomposer, "decomposer")
     open_directory(options)
     watch = run_record.Stopwatch()
     faces = held_out(
@@ -208,7 +212,6 @@ def main(options: Options) -> None:
         options.edited,
         options.decomposer,
     )
-    encoder = load_encoder(options.generator)
     watch.lap("held-out faces")
     seeds = range(options.seed, options.seed + options.seeds)
     for name, seed in [(name, seed) for seed in seeds for name in options.variants]:

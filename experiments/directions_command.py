@@ -32,7 +32,7 @@ class ListOptions:
         facesem directions list --directions outputs/localized
 
     Attributes:
-      region: Only the components of this region: "mouth", "eyes" (either and both), "left eye".
+      region: Only the components of this region: "mouth", "eyes" (either and both), "left temple".
       point: Only the components that act at this point of the canonical face, the strongest first,
         with their share of what acts there: row and column as fractions of the frame, from the
         upper left. (Click on the face in `python -m experiments.app` for a point of a picture.)

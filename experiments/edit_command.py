@@ -15,10 +15,11 @@ import facesem_jax
 from experiments.localized_options import crop_of_pair
 from experiments.localized_stages import call, images_at_once, in_batches, silent, synthesize
 from experiments.output_files import check_outputs, write_files
-from experiments.photo_edit import edit_photo, invert_photo
+from experiments.photo_edit import edit_photo, invert_photo, mask_reader
 from experiments.photo_framing import Place
 from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.checkpoint import checkpoint_digest
+from facesem_jax.decomposer.crop import parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
 from facesem_jax.semantics.direction_set import DirectionSet
@@ -75,9 +76,9 @@ class Options:
       smooth: Enlarge smoothly (Lanczos) rather than by squares.
       save_latent: A .npy file for the edited w.
       generator: A bundled name, or a directory with a converted generator.
-      decomposer: The same of a decomposer; only used to measure.
-      crop: From the generator's image to the decomposer's, as for `experiments.localized`; only
-        used to measure.
+      decomposer: The same of a decomposer; measures, and finds where in a photo components act.
+      crop: The part of the generator's image that the decomposer sees, as for
+        `experiments.localized`. (Where in a photo the face is, says ``--box``.)
       directions: A bundled name, a directory that `experiments.localized` wrote, or a file of
         `facesem directions export`. Default: those that lie with the generator.
     """
@@ -123,6 +124,8 @@ class Options:
         if len(given) > 1:
             raise FacesemError(f"Give --{given[0]} or --{given[1]}, not both.")
         self._check_photo()
+        if self.crop is not None:
+            parse_crop(self.crop)
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
         if not (math.isfinite(self.truncation) and 0 <= self.truncation <= 2):
@@ -144,7 +147,7 @@ class Options:
     @property
     def place(self) -> Place:
         """Where in the photo the face is."""
-        return Place(self.box, self.box is None, self.face, self.framing)
+        return Place(self.box, self.box is None, self.face, self.framing, option="--box")
 
     def _check_photo(self) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
@@ -206,7 +209,8 @@ def read_latents(path: pathlib.Path, generator) -> Float[np.ndarray, "n *l d"]:
     Raises:
       FacesemError: As `read_array`, on another shape, too many, or values that are not finite.
     """
-    w = read_array(path).astype(np.float32)
+    with np.errstate(over="ignore"):  # Refused below.
+        w = read_array(path).astype(np.float32)
     w = w[None] if w.ndim == 1 else w
     d, layers = generator.config.w_dim, getattr(generator.config, "num_layers", None)
     if w.shape[1:] not in ((d,), (layers, d)):
@@ -218,7 +222,7 @@ def read_latents(path: pathlib.Path, generator) -> Float[np.ndarray, "n *l d"]:
     if not 1 <= len(w) <= _MOST_FACES:
         raise FacesemError(f"{path} holds {len(w)} latents; expected 1 to {_MOST_FACES}.")
     if not np.isfinite(w).all():
-        raise FacesemError(f"{path} holds NaN or infinite values.")
+        raise FacesemError(f"{path} holds values that are not finite, or beyond float32.")
     return w
 
 
@@ -323,13 +327,13 @@ def _edit_photo(options: Options, generator, asked: str, move, notes: list[str])
     """Edits a photo and writes."""
     settings = InversionSettings(steps=options.steps)
     name, console = options.generator, Console(stderr=True)
+    directions = facesem_jax.load_directions(options.directions or name)
+    names = list(asked_amounts(options, directions))
+    reader = mask_reader(name, generator, names, directions, options.decomposer, options.crop)
     found = invert_photo(
         name, generator, options.photo, options.place, options.space, settings, console
     )
-    directions = facesem_jax.load_directions(options.directions or name)
-    names = list(asked_amounts(options, directions))
-    decomposer, blend = options.decomposer, options.blend
-    picture = edit_photo(name, generator, found, move, names, directions, decomposer, blend)
+    picture = edit_photo(generator, found, move, names, directions, reader, options.blend)
     w = found.inversion.w
     edited = (w + move).astype(np.float32)
     if options.measure:

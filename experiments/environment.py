@@ -21,12 +21,11 @@ from experiments.environment_results import EnvironmentResults
 from experiments.localized_options import load_pair
 from experiments.localized_results import Strip
 from experiments.localized_stages import ANGLES, Track, in_batches, latents, strip_images
-from experiments.option_checks import at_most, check_numbers
+from experiments.option_checks import at_most, check_numbers, check_truncation
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
 from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.command_line import run_command
-from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
 from facesem_jax.semantics.edits import decorrelated_steps, unit_step
 from facesem_jax.semantics.environment import (
@@ -88,8 +87,7 @@ class Options:
             "strip_faces": 1,
         }
         check_numbers(self, least)
-        if not self.truncation_psi > 0:
-            raise FacesemError(f"truncation_psi is {self.truncation_psi}; expected above 0.")
+        check_truncation(self.truncation_psi)
         if not self.quick:
             return self
         return at_most(self, samples=3162, exact_samples=32, heldout=1024, edited=16, strip_faces=2)

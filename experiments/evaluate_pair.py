@@ -31,6 +31,7 @@ from experiments.face_measures import (
 )
 from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
 from experiments.landmarks import landmark_measurements
+from experiments.option_checks import check_seed
 from experiments.output_directory import OutputDirectory
 from experiments.run_record import finite_tree
 from experiments.training_snapshot import snapshot_decomposer
@@ -245,6 +246,7 @@ def main(options: Options) -> None:
     """
     if options.faces < _BATCH:
         raise FacesemError(f"faces is {options.faces}; use at least {_BATCH}.")
+    check_seed(options.seed)
     with OutputDirectory(options.output, FILES) as output:
         _run(options, output)
 

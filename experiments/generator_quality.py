@@ -27,7 +27,7 @@ from experiments import quality_stages as stages
 from experiments.face_sources import face_set, stream_source
 from experiments.localized_options import load_pair
 from experiments.localized_stages import Track
-from experiments.option_checks import at_most, check_numbers
+from experiments.option_checks import at_most, check_numbers, check_truncation
 from experiments.output_directory import OutputDirectory
 from experiments.progress import progress_track
 from experiments.quality_report import headline, render_report
@@ -83,8 +83,7 @@ class Options:
           FacesemError: On a number that is out of range.
         """
         check_numbers(self, {"samples": _SHEET, "path_samples": _FEW_PATHS})
-        if not self.truncation_psi > 0:
-            raise FacesemError(f"truncation_psi is {self.truncation_psi}; expected above 0.")
+        check_truncation(self.truncation_psi)
         if not 0 < self.epsilon <= 0.1:
             raise FacesemError(f"epsilon is {self.epsilon}; expected above 0, at most 0.1.")
         return at_most(self, samples=500, path_samples=100) if self.quick else self

@@ -55,7 +55,7 @@ def read_photo(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_open(path))
 
 
-def photo_box(crop: str | None, height: int, width: int) -> CropBox:
+def photo_box(crop: str | None, height: int, width: int, option: str = "--crop") -> CropBox:
     """The part of a picture that is taken.
 
     Args:
@@ -64,6 +64,7 @@ def photo_box(crop: str | None, height: int, width: int) -> CropBox:
         above 1, in pixels.
       height: Of the picture in pixels.
       width: Of the picture in pixels.
+      option: Name of the option that ``crop`` came from, for errors.
 
     Raises:
       FacesemError: On an unknown name, or numbers that are no box within the picture.
@@ -83,7 +84,7 @@ def photo_box(crop: str | None, height: int, width: int) -> CropBox:
                 raise ValueError
         except ValueError as error:
             raise FacesemError(
-                f"crop is {crop!r}; expected a name ({', '.join(CROPS)}) or four numbers "
+                f"{option} is {crop!r}; expected a name ({', '.join(CROPS)}) or four numbers "
                 "top,left,height,width, in fractions of the picture or in pixels."
             ) from error
         if max(numbers) <= 1:
@@ -93,7 +94,7 @@ def photo_box(crop: str | None, height: int, width: int) -> CropBox:
         return CropBox(top / height, left / width, box_height / height, box_width / width)
     except FacesemError as error:
         raise FacesemError(
-            f"the crop {crop} is empty or leaves the picture of {height} rows and {width} columns."
+            f"{option} {crop} is empty or leaves the picture of {height} rows and {width} columns."
         ) from error
 
 

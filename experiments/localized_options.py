@@ -8,7 +8,7 @@ import tyro
 
 import facesem_jax
 from experiments.devices import DeviceOptions, refuse_sharing
-from experiments.option_checks import at_most, check_numbers
+from experiments.option_checks import at_most, check_numbers, check_truncation
 from facesem_jax.decomposer.crop import CropBox, parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import load_crop
@@ -99,12 +99,15 @@ class Options:
             "subspace": 1,
         }
         check_numbers(self, least)
+        check_truncation(self.truncation_psi)
         for name in ("target_sparsity", "target_explained_variance"):
             target = getattr(self, name)
             if target is not None and not 0 < target < 1:
                 raise FacesemError(f"{name} is {target}; expected a share between 0 and 1.")
         if self.target_sparsity is not None and self.target_explained_variance is not None:
             raise FacesemError("Give target_sparsity or target_explained_variance, not both.")
+        if self.resume is not None and self.resume.exists() and not self.resume.is_dir():
+            raise FacesemError(f"--resume {self.resume} is a file; name a directory.")
         for name in ("resume", "save_jacobians"):
             if getattr(self, name) is not None:
                 refuse_sharing(getattr(self, name), self.output, f"--{name.replace('_', '-')}")

@@ -1,6 +1,7 @@
 """Checks and reductions that the experiments' options share."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -23,8 +24,19 @@ def check_numbers(options: Any, least: Mapping[str, int]) -> None:
         value = getattr(options, name)
         if value is not None and value < low:
             raise FacesemError(f"{name} is {value}; expected at least {low}.")
-    if not 0 <= options.seed < 2**32:
-        raise FacesemError(f"seed is {options.seed}; expected 0 to 2^32 - 1.")
+    check_seed(options.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that not every generator of random numbers takes."""
+    if not 0 <= seed < 2**32:
+        raise FacesemError(f"seed is {seed}; expected 0 to 2^32 - 1.")
+
+
+def check_truncation(psi: float) -> None:
+    """Refuses a truncation under which all faces are one, or none is a face."""
+    if not (math.isfinite(psi) and 0 < psi <= 2):
+        raise FacesemError(f"truncation_psi is {psi}; expected above 0, at most 2.")
 
 
 def at_most(options: OptionsType, **most: int) -> OptionsType:

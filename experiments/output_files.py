@@ -68,3 +68,17 @@ def write_files(contents: Mapping[pathlib.Path, bytes]) -> None:
         for temporary in partial.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def make_directory(path: pathlib.Path) -> None:
+    """Makes a directory, and those above it, where there is none.
+
+    Raises:
+      FacesemError: If it cannot be made, as where a file has its name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FacesemError(
+            f"{path} cannot be made a directory ({error.strerror}); choose another."
+        ) from error

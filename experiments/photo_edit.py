@@ -20,6 +20,7 @@ from experiments.localized_options import crop_of_pair
 from experiments.localized_stages import synthesize
 from experiments.photo_framing import FramedPhoto, Place, frame_photo, framing_of
 from facesem_jax.alignment import add_back, paste_back
+from facesem_jax.decomposer import Decomposer
 from facesem_jax.decomposer.crop import CROPS, CropBox, crop_and_resize
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import load_decomposer
@@ -81,6 +82,69 @@ def invert_photo(
     return InvertedPhoto(framed, found)
 
 
+def check_maps(directions: DirectionSet, decomposer) -> None:
+    """Refuses directions whose components have no place in this decomposer's images.
+
+    Raises:
+      FacesemError: If the components' maps are missing or not of the decomposer's size.
+    """
+    if directions.maps is None:
+        raise FacesemError(
+            "these directions were exported without their maps, which say where in the photo a "
+            "component acts; export them again without --no-maps."
+        )
+    size = decomposer.config.image_size
+    if directions.maps.shape[1:3] != (size, size):
+        raise FacesemError(
+            f"the components' maps have {directions.maps.shape[1:3]} pixels and the decomposer "
+            f"{size}: they do not belong together."
+        )
+
+
+def _whole_face(names: Sequence[str], directions: DirectionSet) -> bool:
+    return any(name in directions.names for name in names)
+
+
+class Reader(NamedTuple):
+    """What says where in a photo components act.
+
+    Attributes:
+      decomposer: Finds depth and view of the face; ``None`` where the whole face is edited.
+      crop: The part of the generator's image that it sees; ``None`` for all of it.
+    """
+
+    decomposer: Decomposer | None = None
+    crop: CropBox | None = None
+
+
+def mask_reader(
+    name: str,
+    generator,
+    names: Sequence[str],
+    directions: DirectionSet,
+    decomposer: str,
+    crop: str | None,
+) -> Reader:
+    """What the mask of an edit needs, checked before a photo is inverted for it.
+
+    Args:
+      name: The generator's name or directory.
+      generator: The generator.
+      names: The directions moved along.
+      directions: They are among these.
+      decomposer: Name or directory; loaded only where a component's place is wanted.
+      crop: ``--crop``, or ``None`` for the generator's own.
+
+    Raises:
+      FacesemError: As `load_decomposer`, `check_maps` and `crop_of_pair`.
+    """
+    if _whole_face(names, directions):
+        return Reader()
+    loaded = load_decomposer(decomposer)
+    check_maps(directions, loaded)
+    return Reader(loaded, crop_of_pair(name, crop, generator, loaded))
+
+
 def photo_mask(
     names: Sequence[str],
     directions: DirectionSet,
@@ -98,18 +162,12 @@ def photo_mask(
       crop: The part of the image that the decomposer sees; ``None`` for all of it.
 
     Raises:
-      FacesemError: If the components' maps are missing or not of the decomposer's size.
+      FacesemError: As `check_maps`.
     """
-    if any(name in directions.names for name in names):
+    if _whole_face(names, directions):
         return face_mask(image.shape[0])
-    if directions.maps is None:
-        raise FacesemError("these directions were exported without their maps: no mask follows.")
+    check_maps(directions, decomposer)
     size = decomposer.config.image_size
-    if directions.maps.shape[1:3] != (size, size):
-        raise FacesemError(
-            f"the components' maps have {directions.maps.shape[1:3]} pixels and the decomposer "
-            f"{size}: they do not belong together."
-        )
     box = CROPS["identity"] if crop is None else crop
     seen = crop_and_resize(image[None], box, size)
     depth, view = jax.jit(lambda d, x: (d.depth(x), d.view(x)))(decomposer, seen)
@@ -156,35 +214,29 @@ def blend_edit(
 
 
 def edit_photo(
-    name: str,
     generator,
     photo: InvertedPhoto,
     move: Float[np.ndarray, " d"],
     names: Sequence[str],
     directions: DirectionSet,
-    decomposer: str,
+    reader: Reader,
     blend: str = "auto",
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The whole photo, its face moved along directions.
 
     Args:
-      name: The generator's name or directory.
       generator: The generator.
       photo: Its face, inverted.
       move: Of w, or of every row of a w_plus.
       names: The directions that make it up.
       directions: They are among these.
-      decomposer: Name or directory; loaded only where a component's place is wanted.
+      reader: From `mask_reader`.
       blend: One of `BLENDS`.
 
     Raises:
       FacesemError: As `photo_mask`, or if the edited face is not finite.
     """
-    loaded, crop = None, None
-    if not any(n in directions.names for n in names):
-        loaded = load_decomposer(decomposer)
-        crop = crop_of_pair(name, None, generator, loaded)
-    mask = photo_mask(names, directions, photo.framed.image, loaded, crop)
+    mask = photo_mask(names, directions, photo.framed.image, *reader)
     edited = synthesize(generator, (photo.inversion.w + move).astype(np.float32))[0]
     if not np.isfinite(edited).all():
         raise FacesemError("the edited face is not finite: choose smaller amounts.")

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from experiments.landmarks import NUM_LANDMARKS, find_landmarks, to_frame
+from experiments.native_log import without_native_log
 from facesem_jax.alignment import align_face, box_transform
 from facesem_jax.errors import FacesemError
 
@@ -63,7 +64,7 @@ def find_faces(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 468 2"
 
     height, width = photo.shape[:2]
     found = []
-    with warnings.catch_warnings():
+    with without_native_log(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="SymbolDatabase", module="google.protobuf")
         for model in (1, 0):
             with FaceDetection(_CONFIDENCE, model_selection=model) as detector:

@@ -32,22 +32,25 @@ class Place:
       align: Whether landmarks say it instead.
       face: Which face, 1 for the largest.
       framing: Of the aligned face, a name of `alignment.FRAMINGS`; ``None`` for the model's own.
+      option: Name of the option that ``crop`` came from, for errors.
     """
 
     crop: str | None = None
     align: bool = False
     face: int = 1
     framing: str | None = None
+    option: str = "--crop"
 
     def __post_init__(self):
         """Refuses what contradicts itself."""
         if self.align and self.crop is not None:
-            raise FacesemError("Give --align or --crop, not both.")
+            raise FacesemError(f"Give --align or {self.option}, not both.")
         if self.face < 1:
             raise FacesemError(f"face is {self.face}; expected 1 for the largest face, or more.")
         for name, default in (("face", 1), ("framing", None)):
             if not self.align and getattr(self, name) != default:
-                raise FacesemError(f"--{name} is for faces found by landmarks (--align, no box).")
+                how = "--align" if self.option == "--crop" else f"without {self.option}"
+                raise FacesemError(f"--{name} is for faces found by landmarks ({how}).")
 
 
 class FramedPhoto(NamedTuple):
@@ -109,7 +112,7 @@ def frame_photo(
         transform = transform if part is None else part_transform(transform, part)
     else:
         height, width = photo.shape[:2]
-        box = photo_box(place.crop, height, width)
+        box = photo_box(place.crop, height, width, place.option)
         transform = box_transform(
             box.top * height, box.left * width, box.height * height, box.width * width
         )
@@ -126,7 +129,8 @@ def _aligned(path, photo, place: Place, framing: str) -> tuple[Transform, np.nda
     faces = find_faces(photo)
     if len(faces) == 0:
         raise FacesemError(
-            f"no face was found in {path}; say where it is with --crop top,left,height,width."
+            f"no face was found in {path}; say where it is with {place.option} "
+            "top,left,height,width."
         )
     if place.face > len(faces):
         raise FacesemError(f"face is {place.face}; {len(faces)} were found in {path}.")

@@ -39,6 +39,7 @@ from flax import nnx
 from experiments.coupling import Coupling, CouplingConfig
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.face_sources import LatentSource, generator_source, stream_source
+from experiments.output_files import make_directory
 from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
 from facesem_jax import load_decomposer, load_encoder
 from facesem_jax.command_line import run_command
@@ -225,6 +226,7 @@ def main(options: Options) -> None:
         )
     if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
+    make_directory(options.directory)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
     key = jax.random.key(options.seed + 1)
 

@@ -21,6 +21,7 @@ from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
 from experiments.relations_report import render_report
 from facesem_jax.array_files import read_arrays
+from facesem_jax.checks import check_floating, check_shape
 from facesem_jax.command_line import run_command
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics.regions import Atlas, default_regions
@@ -105,7 +106,17 @@ def read_run(directory: pathlib.Path) -> dict[str, np.ndarray]:
     missing = [name for name in _NEEDED if name not in arrays]
     if missing:
         raise FacesemError(f"{path} lacks {missing[0]!r}; it was not written by this release.")
-    if arrays["U"].ndim != 4 or np.any(arrays["U"], axis=(1, 2, 3)).sum() < 3:
+    try:
+        check_floating("U", arrays["U"])
+        check_shape("U", arrays["U"], (None, None, None, None))
+        count, *map_shape = arrays["U"].shape
+        check_shape("V", arrays["V"], (count, None))
+        check_shape("labels", arrays["labels"], (count,))
+        check_shape("scale", arrays["scale"], map_shape)
+        check_shape("mean_jacobian", arrays["mean_jacobian"], (*map_shape, arrays["V"].shape[1]))
+    except FacesemError as error:
+        raise FacesemError(f"{path}: {error} Run experiments.localized again.") from error
+    if np.any(arrays["U"], axis=(1, 2, 3)).sum() < 3:
         raise FacesemError(f"{path} has fewer than 3 live components; relations need 3 or more.")
     return arrays
 

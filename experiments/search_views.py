@@ -13,6 +13,7 @@ import pathlib
 
 from experiments.face_sources import face_set, stream_source
 from experiments.option_checks import check_numbers
+from experiments.output_files import make_directory
 from experiments.pretrain_decomposer import load_any
 from experiments.searched_views import ViewLearning, learn_views
 from facesem_jax.checkpoint import Description, save_module
@@ -51,6 +52,7 @@ def main(options: Options) -> None:
     result = options.output or options.directory / "decomposer"
     if result.exists():
         raise FacesemError(f"{result} is there already; choose another directory or remove it.")
+    make_directory(options.directory)
     decomposer = load_any(options.start)
     source = stream_source(options.seed, decomposer.config.image_size)
     faces = face_set(source, options.faces, _SEARCHED).images

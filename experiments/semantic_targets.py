@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import track
 
 from experiments.face_sources import stream_source
-from experiments.output_files import write_files
+from experiments.output_files import make_directory, write_files
 from experiments.pretrain_decomposer import load_any
 from facesem_jax.array_files import npz_bytes, read_arrays
 from facesem_jax.training.autoencode import Faces
@@ -43,6 +43,7 @@ def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> Sema
     """
     module, path = load_any(decomposer), _path(directory)
     if not path.is_file():
+        make_directory(path.parent)
         source = stream_source(seed)
         see = jax.jit(semantic_features)
         parts = [
@@ -50,7 +51,6 @@ def semantic_anchor(directory: pathlib.Path, decomposer: str, seed: int) -> Sema
             for i in track(range(_FACES // _BATCH), "semantics of the stream")
         ]
         found = fit_projection(np.concatenate(parts), module.config.image_size)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_files({path: npz_bytes(found._asdict())})
     return SemanticAnchor(module, Projection(**jax.tree.map(jnp.asarray, read_arrays(path))))
 

@@ -13,6 +13,7 @@ import numpy as np
 import facesem_jax
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.localized_options import load_pair
+from experiments.option_checks import check_seed, check_truncation
 from experiments.output_directory import OutputDirectory
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import crop_and_resize
@@ -54,6 +55,8 @@ def main(options: Options) -> None:
     Raises:
       FacesemError: If the directions' maps are missing, or not of the decomposer's size.
     """
+    check_seed(options.seed)
+    check_truncation(options.truncation_psi)
     directions = None if options.directions is None else _with_maps(options.directions)
     generator, decomposer, crop = load_pair(options.generator, options.decomposer)
     z = jax.random.normal(jax.random.key(options.seed), (100, generator.config.z_dim))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from experiments.localized_stages import Track
+from experiments.output_files import make_directory
 from facesem_jax.array_files import read_arrays
 from facesem_jax.errors import FacesemError
 from facesem_jax.heads import (
@@ -144,8 +145,8 @@ def stored_set(path: pathlib.Path, seed: int, count: int, track: Track) -> HeadS
                 f"{seed} are wanted; remove it or choose another directory."
             )
         return HeadSet(**arrays)
+    make_directory(path.parent)
     heads = draw_set(seed, count, track)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
     with partial.open("wb") as stream:
         arrays = {name: getattr(heads, name) for name in fields}

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.output_files import make_directory
 from facesem_jax.errors import FacesemError
 
 #: `TrainState` or `GameState`: a pytree with a ``step``.
@@ -136,7 +137,7 @@ def run_training(
     Raises:
       FacesemError: If the loss stops being finite, or a checkpoint does not fit.
     """
-    config.directory.mkdir(parents=True, exist_ok=True)
+    make_directory(config.directory)
     restored = restore_latest(config.directory, state)
     state = state if restored is None else restored
     compiled = jax.jit(step, donate_argnums=0)

@@ -38,7 +38,8 @@ def check_floating(name: str, array) -> None:
     Raises:
       FacesemError: On integers, booleans or complex numbers.
     """
-    dtype = jnp.result_type(array)
+    # JAX has no text, which files may hold.
+    dtype = array.dtype if isinstance(array, np.ndarray) else jnp.result_type(array)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise FacesemError(
             f"{name} has dtype {dtype}; expected floating point. "

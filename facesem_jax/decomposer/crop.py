@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from facesem_jax.checks import check_images
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, near_names
 from facesem_jax.one_program import one_program
 
 
@@ -84,7 +84,7 @@ def crop_box(box: CropBox | str) -> CropBox:
     if isinstance(box, CropBox):
         return box
     if box not in CROPS:
-        raise FacesemError(f"unknown crop {box!r}; known are {', '.join(CROPS)}.")
+        raise FacesemError(f"unknown crop {box!r}; {near_names(box, tuple(CROPS))}")
     return CROPS[box]
 
 
@@ -103,11 +103,12 @@ def parse_crop(text: str) -> CropBox:
     if "," not in text:
         return crop_box(text)
     try:
-        return CropBox(*map(float, text.split(",")))
-    except (TypeError, ValueError) as error:
+        top, left, height, width = map(float, text.split(","))
+        return CropBox(top, left, height, width)
+    except ValueError as error:
         raise FacesemError(
             f"crop is {text!r}; expected a name ({', '.join(CROPS)}) or four fractions "
-            f"top,left,height,width within the image. {error}"
+            "top,left,height,width within the image."
         ) from error
 
 

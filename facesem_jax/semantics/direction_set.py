@@ -1,7 +1,6 @@
 """Named directions of a generator's W, each with the unit in which it is moved."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from facesem_jax.checks import check_shape
-from facesem_jax.errors import FacesemError
+from facesem_jax.errors import FacesemError, near_names
 from facesem_jax.semantics.edits import decorrelated_steps, unit_step
 from facesem_jax.semantics.semantic_function import ENVIRONMENT_UNITS
 
@@ -204,8 +203,8 @@ class DirectionSet:
             if (own == asked if one_side else base(own) == base(asked))
         )
         if not found:
-            known = ", ".join(sorted(set(self.regions)))
-            raise FacesemError(f"no component acts on {region!r}; the regions are {known}.")
+            known = sorted(set(self.regions))
+            raise FacesemError(f"no component acts on {region!r}; {near_names(asked, known)}")
         return found
 
     def move(
@@ -244,13 +243,3 @@ class DirectionSet:
         v = jnp.asarray(self.gradients, jnp.float32)
         steps = decorrelated_steps(v, self.names) if decorrelated else unit_step(v)
         return dict(zip(self.names, np.asarray(steps), strict=True))
-
-
-def near_names(name: str, known: Sequence[str]) -> str:
-    """For an error: the names that are spelt like ``name`` or contain it; else all of them."""
-    alike = difflib.get_close_matches(name, known, n=5)
-    stem = name.rstrip("0123456789").rstrip("-")
-    near = [n for n in known if n in alike or (stem and stem in n)]
-    if near:
-        return f"did you mean {', '.join(near[:8])}?"
-    return f"known are {', '.join(known)}."

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from experiments.app_session import (
     from_json,
     to_json,
 )
+from facesem_jax import load_directions
+from facesem_jax.checkpoint import checkpoint_digest
 from facesem_jax.errors import FacesemError
+from facesem_jax.loading import resolve
 from facesem_jax.semantics.direction_set import DirectionSet
 from facesem_jax.semantics.semantic_function import ENVIRONMENT_NAMES
 
@@ -168,3 +173,11 @@ def test_without_directions_an_edit_cannot_move():
     with pytest.raises(FacesemError, match="has none"):
         read(to_json(EDIT, "abc"), None)
     assert read(to_json(Edit(Face(2)), "abc"), None) == Edit(Face(2))
+
+
+def test_the_documented_edit_can_be_opened_with_the_bundled_generator():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "app.md"
+    text = re.search(r"```json\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    digest = checkpoint_digest(resolve("digiface64", "generator"))
+    edit = from_json(text, digest, load_directions("digiface64"), ((1, 128), (10, 128)))
+    assert dict(edit.amounts) == {"mouth-2": -3.0, "yaw": 20.0}

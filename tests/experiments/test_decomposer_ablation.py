@@ -179,3 +179,10 @@ def test_edited_pairs_differ_along_the_direction_alone():
         np.testing.assert_allclose(found[k, :, 1, axis], -AMOUNT, atol=1e-5)
         for side in (0, 1):
             np.testing.assert_allclose(found[k, :, side, others].T, z[:, others], atol=1e-5)
+
+
+def test_an_unknown_generator_leaves_nothing(tmp_path):
+    for changes in ({"generator": "nope"}, {"decomposer": "nope"}):
+        with pytest.raises(FacesemError, match="called 'nope'"):
+            ablation.main(ablation.Options(output=tmp_path / "out", **changes))
+    assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ def test_a_region_is_listed_and_exported(bundled, tmp_path, capsys):
     export_main(ExportOptions(tmp_path / "some.npz", name=("yaw",), region=("mouth", "brows")))
     found = load_directions(tmp_path / "some.npz")
     assert found.names == ("yaw",) and set(found.regions) == {"mouth", "brows"}
-    with pytest.raises(FacesemError, match="'ear'; the regions are"):
+    with pytest.raises(FacesemError, match="'ear'; known are"):
         list_main(ListOptions(region="ear"))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import run_record
-from experiments.option_checks import at_most, check_numbers
+from experiments.option_checks import at_most, check_numbers, check_truncation
 from facesem_jax.errors import FacesemError
 
 
@@ -41,3 +41,10 @@ def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         run_record.write_metrics(tmp_path, tree)
     assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("psi", [float("nan"), float("inf"), 0.0, -1.0, 2.5])
+def test_a_truncation_that_leaves_no_faces_is_refused(psi):
+    with pytest.raises(FacesemError, match="truncation_psi is"):
+        check_truncation(psi)
+    check_truncation(0.7)

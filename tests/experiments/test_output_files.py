@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 
-from experiments.output_files import check_outputs, write_files
+from experiments.output_files import check_outputs, make_directory, write_files
 from facesem_jax.errors import FacesemError
 
 
@@ -64,3 +64,12 @@ def test_a_read_only_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.output_files.os.access", lambda *_: False)
     with pytest.raises(FacesemError, match="read-only"):
         check_outputs({".png": pathlib.Path(tmp_path / "out.png")})
+
+
+def test_a_directory_is_made_or_refused_in_one_line(tmp_path):
+    make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FacesemError, match="cannot be made a directory"):
+            make_directory(path)

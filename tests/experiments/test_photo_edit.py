@@ -107,8 +107,10 @@ def test_the_mask_follows_what_moves(pair):
         ({"yaw": 1.0, "seed": 3}, "--seed or --photo"),
         ({"yaw": 1.0, "strip": 3}, "--strip is for faces without a photo"),
         ({"yaw": 1.0, "steps": 0}, "steps is 0"),
-        ({"yaw": 1.0, "face": 2}, "--face is for faces found by landmarks"),
+        ({"yaw": 1.0, "face": 2}, r"--face is for faces found by landmarks \(without --box\)"),
         ({"yaw": 1.0, "box": "moon"}, "unknown crop"),
+        ({"yaw": 1.0, "box": "0,0,100"}, "--box is '0,0,100'"),
+        ({"yaw": 1.0, "crop": "ffqh"}, "unknown crop 'ffqh'; did you mean ffhq"),
         ({"yaw": 1.0, "truncation": 0.5}, "not for --photo"),
         ({"yaw": 1.0, "photo": None, "box": None, "steps": 7}, "--steps is for a photo"),
     ],
@@ -121,3 +123,22 @@ def test_bad_input_writes_nothing(run, tmp_path, changes, message):
 
 def test_blends_are_those_of_the_command():
     assert photo_edit.BLENDS == ("auto", "add", "replace")
+
+
+def test_what_the_mask_needs_is_checked_before_the_inversion(run, tmp_path, monkeypatch):
+    def never(*_):
+        raise AssertionError("the photo was inverted")
+
+    monkeypatch.setattr("experiments.edit_command.invert_photo", never)
+    without = tmp_path / "without.npz"
+    without.write_bytes(directions_bytes(directions(False)))
+    with pytest.raises(FacesemError, match="export them again without --no-maps"):
+        run(component=("mouth-1=1",), directions=str(without))
+    with pytest.raises(FacesemError, match="No decomposer called 'nope'"):
+        run(component=("mouth-1=1",), decomposer="nope")
+
+
+def test_the_crop_that_was_asked_for_is_the_masks(run, photo):
+    # The decomposer sees the upper left quarter alone: there the component acts.
+    whole, part = (run(component=("mouth-1=3",), crop=crop) for crop in (None, "0,0,0.5,0.5"))
+    assert (whole != part).any()

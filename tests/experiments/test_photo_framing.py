@@ -147,3 +147,11 @@ def test_reference_points_are_those_of_the_faces_and_their_mirror_images(monkeyp
     monkeypatch.setattr(photo_faces, "find_landmarks", lambda images: padded[1:])
     with pytest.raises(FacesemError, match="no face was found in the generator's images"):
         photo_faces.reference_points(np.zeros((1, 8, 8, 3), np.float32))
+
+
+def test_the_error_names_the_option_that_there_is(photo, monkeypatch):
+    monkeypatch.setattr(photo_framing, "available", lambda: True)
+    monkeypatch.setattr(photo_framing, "find_faces", lambda photo: np.zeros((0, 468, 2)))
+    for option in ("--crop", "--box"):
+        with pytest.raises(FacesemError, match=f"no face was found .* {option} top,left"):
+            frame_photo(photo, 32, Place(align=True, option=option), "digiface64")

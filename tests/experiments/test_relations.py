@@ -90,3 +90,24 @@ def test_numbers_out_of_range_are_refused(name):
         Options(**{name: 0}).checked()
     quick = Options(quick=True).checked()
     assert quick.permutations == 999 and quick.rotations == 19
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("V", lambda x: x[:3]),
+        ("V", lambda x: x[:, 0]),
+        ("labels", lambda x: x[:4]),
+        ("scale", lambda x: x[..., :2]),
+        ("mean_jacobian", lambda x: x.reshape(-1, W_DIM)),
+        ("U", lambda x: x.astype(str)),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_named(run, tmp_path, name, change):
+    path = tmp_path / "components.npz"
+    arrays = dict(np.load(path))
+    arrays[name] = change(arrays[name])
+    np.savez(path, **arrays)
+    with pytest.raises(FacesemError, match=rf"components\.npz: {name} has"):
+        main(Options(run, output=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -147,7 +147,7 @@ def test_regions_match_either_side_or_one():
     assert directions.in_region("eyes") == directions.in_region("Eye") == ("a", "b", "c")
     assert directions.in_region("left-eye") == ("b",)
     assert directions.in_region("jaw-corners") == ("e",)
-    with pytest.raises(FacesemError, match="'ear'; the regions are eyes, jaw corners, left eye"):
+    with pytest.raises(FacesemError, match="'ear'; known are eyes, jaw corners, left eye"):
         directions.in_region("ear")
     bare = dataclasses.replace(directions, regions=())
     with pytest.raises(FacesemError, match="no region names"):
