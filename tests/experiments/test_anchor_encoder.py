@@ -81,6 +81,7 @@ def test_the_readout_is_the_ridge_of_noisy_latents(networks):
     np.testing.assert_allclose(read.mean(axis=0), y.mean(axis=0), atol=1e-4)
 
 
+@pytest.mark.whole_run
 def test_the_encoder_alone_learns_and_is_written_once(stubs, networks, tmp_path):
     options = Options(
         tmp_path / "run", steps=60, batch_size=16, learning_rate=1e-2,

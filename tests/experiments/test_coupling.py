@@ -126,6 +126,7 @@ def test_the_weights_alone_are_read_without_the_directions(tmp_path):
         restore_latest(tmp_path, template)
 
 
+@pytest.mark.whole_run
 def test_a_third_nods_and_the_pose_of_every_latent_stands_in_the_batch():
     graph, state = init_state(Reader(), OPTIMIZER)
     config = dataclasses.replace(CONFIG, pitch=True)

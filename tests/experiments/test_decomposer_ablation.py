@@ -106,6 +106,7 @@ def test_an_unknown_variant_is_refused(tmp_path):
         ablation.main(ablation.Options(variants=("half",), output=tmp_path))
 
 
+@pytest.mark.whole_run
 def test_a_damaged_job_is_named(stubs, tmp_path):
     del stubs
     ablation.main(_options(tmp_path))
@@ -114,6 +115,7 @@ def test_a_damaged_job_is_named(stubs, tmp_path):
         ablation.main(_options(tmp_path))
 
 
+@pytest.mark.whole_run
 def test_the_measures_of_a_decomposer(tiny_decomposer, faces):
     found = measure(tiny_decomposer, faces)
     draw = jax.jit(lambda decomposer, x: decomposer.render(decomposer(x)))

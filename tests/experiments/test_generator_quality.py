@@ -86,6 +86,7 @@ def test_features_of_a_narrow_generator_are_real_but_few():
     assert found["generator"]["kernel"] > 5 * abs(found["floor"]["kernel"])
 
 
+@pytest.mark.whole_run
 def test_paths_agree_with_their_exact_speed(tiny_generator, monkeypatch, quick_compilation):
     monkeypatch.setattr(stages, "BATCH", 20)
     monkeypatch.setattr(

@@ -76,6 +76,7 @@ def test_a_component_changes_its_part_of_the_photo_alone(run, photo, tmp_path, s
     assert np.load(tmp_path / "w.npy").shape == ((1, 16) if space == "w" else (1, 8, 16))
 
 
+@pytest.mark.whole_run
 def test_a_pose_replaces_the_face_and_the_frame_stays(run, photo):
     result = run(yaw=5.0)
     changed = (result != read_photo(photo)).any(axis=-1)
@@ -138,6 +139,7 @@ def test_what_the_mask_needs_is_checked_before_the_inversion(run, tmp_path, monk
         run(component=("mouth-1=1",), decomposer="nope")
 
 
+@pytest.mark.whole_run
 def test_the_crop_that_was_asked_for_is_the_masks(run, photo):
     # The decomposer sees the upper left quarter alone: there the component acts.
     whole, part = (run(component=("mouth-1=3",), crop=crop) for crop in (None, "0,0,0.5,0.5"))

@@ -60,6 +60,7 @@ def test_functions_take_faces_in_pieces(faces):
     np.testing.assert_array_equal(same, faces)
 
 
+@pytest.mark.whole_run
 def test_views_are_searched_every_so_many_steps_and_stand_in_the_state(views):
     made, graph, state = views
     state = made.start(state)

@@ -164,6 +164,7 @@ def test_canonical_depth_is_moved_into_the_view(sets):
     np.testing.assert_allclose(flat.depth[shown], 1, atol=1e-4)
 
 
+@pytest.mark.whole_run
 def test_true_canonical_depth_is_nearly_the_truth_in_the_true_view(sets):
     test = sets[1]
     estimates = canonical_estimates(test, *frontal_depth(1, 5, silent), _CONFIG)

@@ -61,6 +61,7 @@ def _start(mix):
     return graph, turns, turns.start(state)
 
 
+@pytest.mark.whole_run
 def test_the_turn_is_the_odd_part_of_the_reading_with_a_spread_of_its_own():
     _, turns, state = _start([0.05, 0, 0.01])
     images, numbers, _ = _pictures(1, 400)
@@ -73,6 +74,7 @@ def test_the_turn_is_the_odd_part_of_the_reading_with_a_spread_of_its_own():
     np.testing.assert_allclose(np.std(turn), np.radians(LOSS.unfold_spread), rtol=0.15)
 
 
+@pytest.mark.whole_run
 def test_a_shift_is_no_turn():
     angle = 2 * np.pi * (np.arange(16) + 0.5) / 16
     rng = np.random.default_rng(3)

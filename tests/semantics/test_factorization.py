@@ -60,6 +60,7 @@ def test_masked_rows_are_zero_and_change_nothing():
     np.testing.assert_array_equal(U[kept], plain.U)
 
 
+@pytest.mark.whole_run
 def test_side_by_side_gives_what_one_after_the_other_gives():
     J, _ = _planted()
     with jax.enable_x64(True):

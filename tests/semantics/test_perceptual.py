@@ -42,6 +42,7 @@ def test_it_is_the_equation(encoder, images):
     assert (found > 0).all() and (found < 4).all()
 
 
+@pytest.mark.whole_run
 def test_equal_images_have_distance_and_gradient_zero(encoder, images):
     # Not compiled as a whole: one program may round the two sides differently.
     value, gradient = jax.value_and_grad(lambda x: perceptual_distance(encoder, x, images).sum())(
@@ -64,6 +65,7 @@ def test_the_stages_lead_to_the_encoders_w(encoder, images):
         unit_stages(encoder, images[:, :8])
 
 
+@pytest.mark.whole_run
 def test_an_inversion_comes_nearer_in_the_distance_it_weighs(encoder):
     matrix = jnp.asarray(np.random.default_rng(1).normal(size=(6, 768)) * 0.1, jnp.float32)
 

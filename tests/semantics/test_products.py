@@ -45,6 +45,7 @@ def test_float32_is_the_function_itself():
     assert with_products(linear, "float32") is linear
 
 
+@pytest.mark.whole_run
 @pytest.mark.usefixtures("quick_compilation")
 def test_jacobian_with_rounded_products_is_near_and_its_primal_is_exact(random_module):
     config = StyleGAN2Config(resolution=32, channels=(16, 8, 8, 8), z_dim=6, w_dim=6)

@@ -132,6 +132,7 @@ def test_nan_is_not_hidden_by_the_codes_relu():
     assert np.isnan(found).all()
 
 
+@pytest.mark.whole_run
 def test_the_decomposers_waist_gives_its_jacobian(random_module):
     class Generator:
         def synthesis(self, w):

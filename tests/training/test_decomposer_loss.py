@@ -225,6 +225,7 @@ def test_the_loss_falls_and_its_terms_are_finite(tiny_decomposer, photographs):
         assert history[0][name] > 0, name
 
 
+@pytest.mark.whole_run
 def test_every_weight_counts_and_the_mean_pitch_is_free_within_a_band(tiny_decomposer, photographs):
     tilted = nnx.clone(tiny_decomposer)
     tilted.view_net.out.kernel[...] = 15 * tilted.view_net.out.kernel[...]
@@ -285,6 +286,7 @@ def test_exchange_rebuilds_each_face_from_its_partners_maps(tiny_decomposer, par
     assert total(jnp.array([0, 2, 1, 3])) > 0.3
 
 
+@pytest.mark.whole_run
 def test_exchange_compares_the_partners_maps(tiny_decomposer, photographs):
     config = DecomposerLossConfig(hold_steps=0, ramp_steps=1, exchange=2.0)
     loss = jax.jit(lambda images: decomposer_loss(tiny_decomposer, images, 9, KEY, config))

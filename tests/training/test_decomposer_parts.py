@@ -131,6 +131,7 @@ def test_exchange_and_late_terms_wait_for_depth(tiny_decomposer, images):
         assert rest > 0.05 if extra else abs(rest) < 1e-4
 
 
+@pytest.mark.whole_run
 def test_the_relief_counts_with_its_distance_from_the_share(tiny_decomposer, images):
     config = dataclasses.replace(BARE, relief=3.0, relief_share=0.25)
     total, terms = _loss(tiny_decomposer, images, config)
@@ -146,6 +147,7 @@ def test_the_relief_counts_with_its_distance_from_the_share(tiny_decomposer, ima
         decomposer_loss(Decomposer(flat, rngs=nnx.Rngs(0)), images, 9, KEY, config)
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize(("angle", "column"), [("yaw", 1), ("pitch", 0)])
 def test_the_term_against_folded_angles_is_a_share_of_the_range_and_needs_the_pose(
     tiny_decomposer, images, angle, column
@@ -189,6 +191,7 @@ def test_rotations_grow_to_their_full_size():
             DecomposerLossConfig(**wrong)
 
 
+@pytest.mark.whole_run
 def test_the_curriculum_scales_the_known_views(tiny_decomposer, images):
     """At share 0 the known views are the own ones: turned photographs are the photographs."""
     config = dataclasses.replace(BARE, turn_consistency=1.0, rotation_steps=50)
@@ -204,6 +207,7 @@ def test_the_curriculum_scales_the_known_views(tiny_decomposer, images):
     np.testing.assert_allclose(2 * small, large, atol=1e-5)
 
 
+@pytest.mark.whole_run
 def test_known_views_are_shifted_where_heads_are_not_in_one_place(tiny_decomposer, images):
     still, decomposer = jnp.zeros(3), tiny_decomposer
     config = dataclasses.replace(decomposer.config, xy_translation_range=0.1)

@@ -116,6 +116,7 @@ def test_the_discriminator_sees_reconstructions_as_fakes(faces):
     np.testing.assert_allclose(penalised - loss, expected, rtol=1e-3)
 
 
+@pytest.mark.whole_run
 def test_gradients_of_the_networks_are_finite_and_reach_every_part(faces, players):
     player, discriminator = players
     config = FinetuneConfig(encoder_rate=0.1)

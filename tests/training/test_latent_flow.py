@@ -59,6 +59,7 @@ def test_the_loss_at_rest_is_the_mean_squared_way():
     np.testing.assert_allclose(loss, 1, atol=1e-3)  # From the unit sphere's shell to 0.
 
 
+@pytest.mark.whole_run
 def test_a_flow_finds_a_distribution_with_two_modes():
     """Dimension 0 is -1 or 1 and dimension 1 follows it: no linear map of z gives that."""
     rng = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def drawn(tiny_decomposer):
     return draw
 
 
+@pytest.mark.whole_run
 def test_a_nod_is_found_among_other_changes(tiny_decomposer, drawn):
     # Small enough that all show the one photograph nearly as it is.
     latents = 0.01 * jax.random.normal(jax.random.key(0), (3, DIM))
