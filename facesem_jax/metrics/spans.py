@@ -56,5 +56,6 @@ def explained_share(matrix: Float[np.ndarray, "n d"], vectors: Float[np.ndarray,
     if not np.isfinite(total) or total <= 0:
         raise FacesemError("the matrix is zero or not finite; nothing can be explained.")
     _, singular, right = np.linalg.svd(np.asarray(vectors, np.float64), full_matrices=False)
-    basis = right[singular > singular[0] * max(vectors.shape) * np.finfo(np.float64).eps]
+    least = singular.max(initial=0.0) * max(vectors.shape) * np.finfo(np.float64).eps
+    basis = right[singular > least]
     return float(np.sum((matrix @ basis.T) ** 2) / total)

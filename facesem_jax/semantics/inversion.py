@@ -97,10 +97,9 @@ class InversionSettings:
             )
         weights = ("l2_weight", "prior_weight", "spread_weight", "perceptual_weight")
         for name in (*weights, "tolerance"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise FacesemError(
-                    f"{name} is {getattr(self, name)}; expected a finite number, at least 0."
-                )
+            # A weight near float32's end would make the loss infinite.
+            if not 0 <= getattr(self, name) <= 1e12:
+                raise FacesemError(f"{name} is {getattr(self, name)}; expected 0 to 1e12.")
 
 
 class InversionState(NamedTuple):

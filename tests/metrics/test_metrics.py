@@ -98,6 +98,7 @@ def test_explained_share_is_that_of_least_squares():
     doubled = np.concatenate([V, V[:1] * 3])
     assert explained_share(J, doubled) == pytest.approx(expected)
     assert explained_share(J, np.eye(6)) == pytest.approx(1)
+    assert explained_share(J, np.zeros((0, 6))) == explained_share(J, np.zeros((2, 6))) == 0
 
 
 def test_redundancy_ignores_length_and_sign():
