@@ -45,6 +45,8 @@ class Band(NamedTuple):
         it in a band far from 0.
       gain: Mean of measurement x sign(reference) over the mean magnitude of the reference: 1 for a
         faithful measurement, lower in the outer bands where the measurement saturates.
+      reference: Mean magnitude of the reference.
+      reading: Mean of measurement x sign(reference): what such a magnitude is read as.
     """
 
     low: float
@@ -52,6 +54,8 @@ class Band(NamedTuple):
     count: int
     correlation: float
     gain: float
+    reference: float
+    reading: float
 
 
 def agreement(measured: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"]) -> Agreement:
@@ -125,7 +129,7 @@ def bands(
         along = float(np.mean(m * np.sign(r))) if len(m) else float("nan")
         mean = float(np.mean(np.abs(r))) if len(m) else float("nan")
         correlation = agreement(m, r).correlation
-        result.append(Band(low, high, len(m), correlation, _ratio(along, mean)))
+        result.append(Band(low, high, len(m), correlation, _ratio(along, mean), mean, along))
     return result
 
 

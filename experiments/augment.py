@@ -193,9 +193,9 @@ def one_label(
     errors = {way_name: {n: [] for n in options.sizes} for way_name in WAYS}
     for n, s in track(jobs, f"regressors of {label}", len(jobs)):
         draw = np.random.default_rng([options.seed, n, s])
-        narrow = pool.at(draw.permutation(near)[:n])
+        rows = draw.permutation(near)[:n]
         for name in WAYS:
-            images, labels = training_set(name, narrow, pool, wide, way, [options.seed, n, s, 1])
+            images, labels = training_set(name, rows, pool, wide, way, [options.seed, n, s, 1])
             pixels = np.zeros((most, config.resolution, config.resolution, 3), np.uint8)
             targets = np.zeros(most, np.float32)
             pixels[: len(labels)] = as_pixels(images, config.resolution)
@@ -287,9 +287,9 @@ def run(options: Options, track: Track) -> tuple[AugmentResults, dict]:
     numbers, arrays, shown = {}, {}, {}
     for label, (semantic, _) in LABELS.items():
         values = {name: measure(images, label, track) for name, (images, _) in sets.items()}
-        middle = float(np.nanmedian(values["pool"]))
+        # As measured: a mirrored face has the negative label, and 0 is its middle.
         parts = {
-            name: Labelled(images, latents, values[name] - middle).at(np.isfinite(values[name]))
+            name: Labelled(images, latents, values[name]).at(np.isfinite(values[name]))
             for name, (images, latents) in sets.items()
         }
         watch.lap(f"labels of {label}")

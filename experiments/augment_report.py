@@ -64,7 +64,7 @@ def _label(label: str, numbers: dict, images: np.ndarray, targets: np.ndarray) -
     unit = numbers["unit"]
     words = (
         f"<p>The narrow set’s labels lie within ±{html.with_unit(numbers['narrow'], unit)}, those "
-        f"of the {numbers['test_faces']} test faces evenly within "
+        f"of the {numbers['test_faces']} test faces, as evenly as there are faces, within "
         f"±{html.with_unit(numbers['wide'], unit)}. Each way adds {ADDED} faces to every narrow "
         "one, and all networks take the same number of steps. Errors are mean absolute errors.</p>"
     )

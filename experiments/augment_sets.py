@@ -114,7 +114,7 @@ def even_rows(
 
 def training_set(
     way: str,
-    narrow: Labelled,
+    rows: np.ndarray,
     pool: Labelled,
     wide: float,
     extrapolation: Extrapolation,
@@ -123,10 +123,10 @@ def training_set(
     """The narrow set and what one of the `WAYS` adds to it, `ADDED` faces for each.
 
     Args:
-      way: "nothing"; "copies"; "extrapolated"; "balanced", which adds nothing but real faces from
-        the pool, evenly, and is the ceiling.
-      narrow: The set.
-      pool: Further real faces, of all labels.
+      way: "nothing"; "copies"; "extrapolated"; "balanced", which adds other real faces of the
+        pool, as evenly as there are, and is the ceiling.
+      rows: The narrow set's, of the pool.
+      pool: Real faces of all labels.
       wide: Labels from minus this to this.
       extrapolation: The direction.
       seed: Seeds what is added.
@@ -135,7 +135,7 @@ def training_set(
       FacesemError: On an unknown way.
     """
     rng = np.random.default_rng(seed)
-    count = ADDED * len(narrow.labels)
+    narrow, count = pool.at(rows), ADDED * len(rows)
     if way == "nothing":
         return narrow.images, narrow.labels
     if way == "copies":
@@ -143,7 +143,8 @@ def training_set(
     elif way == "extrapolated":
         images, labels = extrapolated(narrow, count, wide, extrapolation, rng)
     elif way == "balanced":
-        more = pool.at(even_rows(pool.labels, wide, count, rng))
+        others = np.delete(np.arange(len(pool.labels)), rows)
+        more = pool.at(others[even_rows(pool.labels[others], wide, count, rng)])
         images, labels = more.images, more.labels
     else:
         raise FacesemError(f"unknown way {way!r}; known are {', '.join(WAYS)}.")

@@ -40,7 +40,8 @@ def _lead(results: CompareResults) -> str:
     lost = [k for k, e in entries.items() if e["best"] != ours and ours not in e["tied"]]
     lines = [
         f"Every edit changes the pictures by {html.number(results.metrics['change'])} (root mean "
-        "square, of a range of 2). Of the methods that are not told what to look for, ours is best "
+        "square, of a range of 2; its length is found on a few faces, upwards). Of the methods "
+        "that are not told what to look for, ours is best "
         f"in {', '.join(map(html.text, won)) or 'nothing'}"
     ]
     if lost:

@@ -50,6 +50,8 @@ _SEED_OFFSET = 1000
 _ANGLES = ("pitch", "yaw", "roll")
 _LIGHTS = ("ambient", "diffuse", "light_x", "light_y")
 _LIMITS = (15.0, 30.0, 45.0)
+#: Edges of the bands in which a landmark yaw is said to be read as so much.
+_READ = tuple(range(0, 70, 10))
 #: Factor of a left-right mirror on each measurement.
 _MIRROR = {
     **dict(zip(_ANGLES, MIRROR_VIEW, strict=False)),
@@ -103,18 +105,20 @@ def decompose(
     Returns:
       Arrays by name: pitch, yaw, roll in degrees; ambient, diffuse, light_x, light_y as in
       `Decomposition.light`; depth (n, h, w) in scene units; canonical and reconstruction
-      (n, h, w, 3) in [-1, 1].
+      (n, h, w, 3) in [-1, 1]; covered (n, h, w), the pixels that the reconstruction shows.
     """
 
     @jax.jit
     def run(x):
         parts = decomposer(x, release)
+        drawn, covered = decomposer.render(parts)
         return {
             "angles": jnp.degrees(parts.view[:, :3]),
             "light": parts.light,
             "depth": parts.depth,
             "canonical": jnp.clip(decomposer.canonical_image(parts), -1, 1),
-            "reconstruction": jnp.clip(decomposer.render(parts)[0], -1, 1),
+            "reconstruction": jnp.clip(drawn, -1, 1),
+            "covered": covered,
         }
 
     pieces = []
@@ -162,6 +166,7 @@ def evaluate(
         "agreement": _angle_agreement(decomposed, landmarks),
         "yaw_within": {f"{limit:g}": within(*yaw, limit)._asdict() for limit in _LIMITS},
         "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *_LIMITS))],
+        "yaw_reading": [band._asdict() for band in bands(*yaw, _READ)],
         "linear_r2": {
             "latent": faces.latent_name,
             "values": {
@@ -175,6 +180,29 @@ def evaluate(
             "nearest_mean": nearest.mean(0).tolist(),
             "range": float(np.mean(np.ptp(decomposed["depth"], axis=(1, 2)))),
         },
+    }
+
+
+def picture_error(
+    images: Float[np.ndarray, "n h w 3"], decomposed: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """How far a decomposer's own drawing of faces is from them.
+
+    Args:
+      images: In [-1, 1].
+      decomposed: From `decompose`.
+
+    Returns:
+      ``error``, the mean absolute difference over the pixels that the drawing covers, of a range of
+      2; ``covered``, their share; and ``whole``, the difference over all pixels, where those that
+      are not covered are grey.
+    """
+    difference = np.abs(decomposed["reconstruction"] - images).mean(axis=-1)
+    covered = decomposed["covered"]
+    return {
+        "error": float(difference[covered].mean()),
+        "covered": float(covered.mean()),
+        "whole": float(difference.mean()),
     }
 
 
@@ -264,6 +292,7 @@ def _run(options: Options, output: pathlib.Path) -> None:
     decomposed = decompose(decomposer, faces.images, release)
     report = {"decomposer": name, "source": source, "seed": options.seed}
     report |= evaluate(faces, decomposed, landmarks)
+    report["reconstruction"] = picture_error(faces.images, decomposed)
     if options.cross_checks:
         report |= cross_check(decomposer, faces, decomposed, landmarks, release)
     print_report(report, Console())

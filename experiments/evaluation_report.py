@@ -32,6 +32,17 @@ def print_report(report: dict, console: Console) -> None:
         numbers = (f"{band[k]:.3f}" for k in ("correlation", "gain"))
         table.add_row(f"{band['low']:g}° to {band['high']:g}°", str(band["count"]), *numbers)
     console.print(table)
+    table = Table("|yaw| of landmarks", "n", "mean", "reads as")
+    for band in report["yaw_reading"]:
+        degrees = (f"{band[k]:.1f}°" for k in ("reference", "reading"))
+        table.add_row(f"{band['low']:g}° to {band['high']:g}°", str(band["count"]), *degrees)
+    console.print(table)
+    if "reconstruction" in report:
+        found = report["reconstruction"]
+        console.print(
+            f"reconstruction off by {found['error']:.3f} of a range of 2, over the "
+            f"{found['covered']:.0%} of the pixels that it covers"
+        )
     if "pictures" in report:
         p = report["pictures"]
         for name, rows in (

@@ -128,13 +128,13 @@ def _headline_rows(results: LocalizedResults) -> Iterator[tuple[str, str, str, s
         "probability",
         "The chance of an r at least as large if components were paired at random.",
     )
-    dims = table.V.shape[1]
+    tangents = html.number(html.lookup(metrics, "jacobian", "tangents"))
     yield (
         "Jacobian cost",
         html.number(html.lookup(metrics, "jacobian", "cost_ratio")),
         "ratio",
-        f"Time of one exact Jacobian over that of {dims} forward passes, one for each latent "
-        "coordinate: the least that finite differences need.",
+        f"Time of one exact Jacobian over that of {tangents} forward passes, one for each "
+        "direction of w it is taken along: the least that finite differences need.",
     )
     for name, entry in html.mapping(metrics.get("environment")).items():
         yield (

@@ -113,6 +113,11 @@ def read_run(directory: pathlib.Path) -> dict[str, np.ndarray]:
         check_shape("V", arrays["V"], (count, None))
         check_shape("labels", arrays["labels"], (count,))
         check_shape("scale", arrays["scale"], map_shape)
+        if "basis" in arrays:  # `--subspace`: columns are the basis's coefficients.
+            check_shape("basis", arrays["basis"], (arrays["V"].shape[1], None))
+            kept = (*map_shape, arrays["basis"].shape[1])
+            check_shape("mean_jacobian", arrays["mean_jacobian"], kept)
+            arrays["mean_jacobian"] = arrays["mean_jacobian"] @ arrays["basis"].T
         check_shape("mean_jacobian", arrays["mean_jacobian"], (*map_shape, arrays["V"].shape[1]))
     except FacesemError as error:
         raise FacesemError(f"{path}: {error} Run experiments.localized again.") from error

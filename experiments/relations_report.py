@@ -83,12 +83,13 @@ def _tests(results: "RelationsResults") -> str:
 def _rotations(results: "RelationsResults") -> str:
     found = results.metrics["rotations"]
     words = (
-        "<p>A factorisation whose directions are turned at random within their span, with the "
-        "least-squares maps that belong to them, explains as much of the mean Jacobian and has "
-        f"the same cosines between directions. Of {found['count']} such, r is "
+        "<p>Directions that are turned at random within their span, with the least-squares maps "
+        "that belong to them, explain as much of the mean Jacobian as the run’s own with theirs, "
+        f"and have the same cosines between them. Of {found['count']} such, r is "
         f"{html.number(found['null_mean'])} on average (standard deviation "
-        f"{html.number(found['null_std'])}, largest {html.number(found['null_max'])}); the run’s "
-        f"own is {html.number(found['r'])}: p = {html.number(found['p'])}.</p>"
+        f"{html.number(found['null_std'])}, largest {html.number(found['null_max'])}); that of the "
+        "run’s own directions, with least-squares maps in place of the sparse ones, is "
+        f"{html.number(found['r'])}: p = {html.number(found['p'])}.</p>"
     )
     plot = html.figure(
         lambda palette: figures.null_figure(results.null, found["r"], palette),

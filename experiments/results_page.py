@@ -88,7 +88,7 @@ def relations_table(metrics: Mapping) -> str:
     ]
     rotated, pixels = metrics["rotations"], metrics["pixels"]
     spread = f"{_number(rotated['null_mean'], 2)} ± {_number(rotated['null_std'], 2)}"
-    among = f"where the maps lie, among {rotated['count']} rotated ones (r {spread})"
+    among = f"where least-squares maps lie, among {rotated['count']} rotated ones (r {spread})"
     rows.append([among, _number(rotated["r"]), _number(rotated["p"], 2)])
     rows.append(["pixels of J\\*, how far apart", _number(pixels["r"]), _number(pixels["p"], 2)])
     return markdown_table(["directions' distances against", "r", "p"], rows)

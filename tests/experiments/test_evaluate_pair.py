@@ -147,6 +147,24 @@ def test_report_has_the_numbers_and_prints():
     assert "90.0%" in out.getvalue() and "0.500" in out.getvalue()
 
 
+def test_a_reading_stands_beside_what_it_reads():
+    report = evaluate_pair.evaluate(*measurements())
+    for band in report["yaw_reading"]:
+        if band["count"]:
+            assert band["low"] <= band["reference"] < band["high"]
+            assert band["reading"] == pytest.approx(band["reference"] / 2)
+    assert sum(band["count"] for band in report["yaw_reading"]) == 216
+
+
+def test_the_picture_error_is_that_of_the_covered_pixels():
+    images = np.zeros((2, 4, 4, 3))
+    covered = np.zeros((2, 4, 4), bool)
+    covered[:, :2] = True
+    drawn = np.where(covered[..., None], 0.5, -1.0) * np.ones(3)
+    found = evaluate_pair.picture_error(images, {"reconstruction": drawn, "covered": covered})
+    assert found == {"error": 0.5, "covered": 0.5, "whole": 0.75}
+
+
 def test_images_without_faces_are_refused():
     faces, decomposed, landmarks = measurements()
     landmarks = landmarks | {"found": np.arange(240) < 3}
