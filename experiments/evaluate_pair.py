@@ -30,7 +30,7 @@ from experiments.face_measures import (
     nearest_points,
 )
 from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
-from experiments.landmarks import landmark_measurements
+from experiments.landmarks import check_installed, landmark_measurements
 from experiments.option_checks import check_seed
 from experiments.output_directory import OutputDirectory
 from experiments.run_record import finite_tree
@@ -275,6 +275,7 @@ def main(options: Options) -> None:
     if options.faces < _BATCH:
         raise FacesemError(f"faces is {options.faces}; use at least {_BATCH}.")
     check_seed(options.seed)
+    check_installed()
     with OutputDirectory(options.output, FILES) as output:
         _run(options, output)
 

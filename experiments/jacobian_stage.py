@@ -111,11 +111,13 @@ def jacobian_stage(
     seconds, last, began = [], None, None
     for step in _advance(steps, track, ws.shape[0]):
         jax.block_until_ready(step.moments.mean)
-        now = time.perf_counter()
-        # The first step compiles, or was restored; a short one at the end is padded.
+        now, last = time.perf_counter(), step
+        if step.done == step.first:  # Restored.
+            continue
+        # The first step compiles; a short one at the end is padded.
         if began is not None:
             seconds.append((now - began) / (step.done - step.first))
-        began, last = now, step
+        began = now
     devices = 1 if settings.mesh is None else settings.mesh.size
     if len(seconds) > 1 and (last.done - last.first) < batch * devices:
         seconds = seconds[:-1]

@@ -196,11 +196,16 @@ def installed() -> bool:
     return importlib.util.find_spec("mediapipe") is not None
 
 
-def _face_mesh():
+def check_installed() -> None:
+    """Raises unless MediaPipe is there, before faces are drawn for it."""
     if not installed():
         raise FacesemError(
             "The landmarks need the package mediapipe: python -m pip install mediapipe==0.10.14"
         )
+
+
+def _face_mesh():
+    check_installed()
     # Its C++ side otherwise writes several lines per start; it reads these at import.
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -142,8 +142,8 @@ def factorize(
       A :class:`Factorization`, components in no particular order.
 
     Raises:
-      FacesemError: See :func:`check_problem`; also on restarts or max_iterations below 1, or a
-        sharding that does not split rows.
+      FacesemError: See :func:`check_problem`; also on restarts or max_iterations below 1, a seed or
+        tolerance out of range, a start that is not finite, or a sharding that does not split rows.
 
     Source:
       Zheng et al. (CVPR 2021), local representations; the solver is ``palm.solve``.
@@ -155,7 +155,13 @@ def factorize(
       >>> bool(jnp.linalg.norm(found.U @ found.V.T - J) < 0.05), int(jnp.sum(found.U != 0))
       (True, 10)
     """
+    if jnp.result_type(J) in (jnp.float16, jnp.bfloat16):
+        J = jnp.asarray(J, jnp.float32)  # XLA decomposes no matrix of 16 bits.
     check_problem(J, num_components, alpha, beta)
+    if not 0 <= seed < 2**32:
+        raise FacesemError(f"seed is {seed}; expected 0 to 2^32 - 1.")
+    if not tolerance >= 0:
+        raise FacesemError(f"tolerance is {tolerance}; expected 0 or more.")
     for name, count in (("restarts", restarts), ("max_iterations", max_iterations)):
         if count < 1:
             raise FacesemError(f"{name} is {count}; expected at least 1.")
@@ -170,8 +176,8 @@ def factorize(
         side_by_side = jax.default_backend() != "cpu"
 
     result, best, finals = _solve_all(
-        # Plain floats: a NumPy scalar is another type to jit, and would compile once more.
-        J, initial_directions, int(seed), float(alpha), float(beta), float(tolerance),
+        # Always the same types: another one, such as a NumPy scalar, would compile once more.
+        J, initial_directions, np.uint32(seed), float(alpha), float(beta), float(tolerance),
         num_components=num_components, restarts=restarts, max_iterations=max_iterations,
         side_by_side=side_by_side, sharding=sharding,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from facesem_jax.semantics.sharding import Mesh, all_agree, of_first_process, on
 FORMAT = "facesem-jax moments"
 VERSION = 1
 FILES = "files.json"
+SAMPLES = "samples.npy.partial"
 
 
 def stream_resumable(
@@ -74,11 +75,15 @@ def stream_resumable(
         if samples_path is not None:
             if not hasattr(shape, "shape"):
                 raise FacesemError(f"The {name} is not a single array; its samples have no file.")
-            partial = None if store is None else store.directory / "samples.npy.partial"
+            partial = None if store is None else store.directory / SAMPLES
             done = 0 if start is None else start.done
             rows = (ws.shape[0], *shape.shape)
             file = SampleFile(samples_path, rows, shape.dtype, partial=partial, done=done)
             stack.enter_context(file)
+        elif store is not None and (start is None or start.done < start.total):
+            # What comes now is not in it: a later run with samples must not take it for whole.
+            if jax.process_index() == 0:
+                (store.directory / SAMPLES).unlink(missing_ok=True)
         if start is not None:
             if file is not None and start.done == start.total:
                 file.finish()
@@ -242,7 +247,10 @@ class MomentStore:
             content = json.loads((self.directory / FILES).read_text())
         except (OSError, ValueError):
             return {}
-        return content["files"] if content["done"] == done else {}
+        fields = content if isinstance(content, dict) else {}
+        if not isinstance(fields.get("files"), dict) or "done" not in fields:
+            raise self._damaged(f"{FILES} is no list of files")
+        return fields["files"] if fields["done"] == done else {}
 
     def _restore(self, done: int, item: str, args):
         try:

@@ -1,7 +1,10 @@
 """Derivatives of single samples on disk: one `.npy` file, filled as they come."""
 
+import errno
+import json
 import os
 import pathlib
+import shutil
 from types import TracebackType
 
 import jax
@@ -50,7 +53,7 @@ class SampleFile:
         self.partial = pathlib.Path(partial).absolute() if self._keep else hidden
         found = done > 0 and self._fits(self.partial)
         # A run that was stopped after its last sample may have put the file in place already.
-        self._complete = not found and done == shape[0] and self._fits(self.path)
+        self._complete = not found and done == shape[0] and self._is_own(self.path)
         if done and not found and not self._complete:
             raise FacesemError(
                 f"{self.partial} does not hold the {done} samples that the run had written when it "
@@ -68,6 +71,19 @@ class SampleFile:
         except (OSError, ValueError):
             return False
         return array.shape == self.shape and array.dtype == self.dtype
+
+    @property
+    def _mark(self) -> pathlib.Path:
+        return self.partial.with_name(f"{self.partial.name}.json")
+
+    def _is_own(self, path: pathlib.Path) -> bool:
+        """Whether it is what the interrupted run put in place, and not another run's file."""
+        try:
+            mark = json.loads(self._mark.read_text())
+            found = _identity(path)
+        except (OSError, ValueError):
+            return False
+        return mark == found and self._fits(path)
 
     def _make(self) -> None:
         error = None
@@ -132,7 +148,9 @@ class SampleFile:
         wait_for_all("sample file written")
         if jax.process_index() == 0:
             try:
-                os.replace(self.partial, self.path)
+                if self._keep:  # For a run that is stopped right after the next line.
+                    self._mark.write_text(json.dumps(_identity(self.partial)))
+                _move(self.partial, self.path)
             except OSError as caught:
                 error = caught
         self._complete = True
@@ -156,6 +174,28 @@ class SampleFile:
         """Removes an incomplete file that nobody can go on with."""
         if not self._complete and not self._keep and jax.process_index() == 0:
             self.partial.unlink(missing_ok=True)
+
+
+def _identity(path: pathlib.Path) -> list[int]:
+    """What a file keeps when it is moved: its size and time."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _move(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Renames, or copies under a hidden name first where the target is on another disk."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        hidden = target.with_name(f".{target.name}.partial")
+        try:
+            shutil.copy2(source, hidden)
+            os.replace(hidden, target)
+        finally:
+            hidden.unlink(missing_ok=True)
+        source.unlink()
 
 
 def _reserve(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -144,3 +144,22 @@ def test_a_start_that_is_not_finite_is_refused():
     J = np.random.default_rng(0).normal(size=(20, 4))
     with pytest.raises(FacesemError, match="initial_directions holds NaN"):
         factorize(jnp.asarray(J), 2, 0.1, 0.0, initial_directions=jnp.full((4, 2), jnp.nan))
+
+
+def test_a_jacobian_of_16_bits_is_factorised():
+    J = jnp.asarray(np.random.default_rng(0).normal(size=(20, 4)), jnp.bfloat16)
+    found = factorize(J, 2, 0.1, 0.0, restarts=1, max_iterations=20)
+    assert found.U.dtype == jnp.float32 and bool(jnp.isfinite(found.U).all())
+
+
+def test_every_seed_of_the_commands_is_one_and_others_are_refused():
+    J = jnp.asarray(np.random.default_rng(0).normal(size=(20, 4)), jnp.float32)
+    found = factorize(J, 2, 0.1, 0.0, 2**32 - 1, restarts=2, max_iterations=5)
+    assert bool(jnp.isfinite(found.U).all())
+    for changes, message in (
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"seed": -1}, "seed is -1"),
+        ({"tolerance": float("nan")}, "tolerance is nan"),
+    ):
+        with pytest.raises(FacesemError, match=message):
+            factorize(J, 2, 0.1, 0.0, **changes)

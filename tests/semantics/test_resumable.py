@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 import signal
 
@@ -212,3 +214,51 @@ def test_fingerprint_forgets_the_addresses_of_functions():
     assert one.func is not other.func
     assert fingerprint(one) == fingerprint(other)
     assert fingerprint(one) != fingerprint(jax.tree_util.Partial(jnp.sin))
+
+
+def test_rows_that_a_run_without_samples_passed_are_not_taken_for_written(tmp_path):
+    samples = tmp_path / "samples.npy"
+    stop_after(run(tmp_path / "run", samples_path=samples), 4)
+    stop_after(run(tmp_path / "run"), 8)
+    with pytest.raises(FacesemError, match="does not hold the 8 samples"):
+        next(run(tmp_path / "run", samples_path=samples))
+    assert not samples.exists()
+
+
+def test_another_runs_samples_are_not_taken_for_ones_own(tmp_path):
+    samples = tmp_path / "samples.npy"
+    list(run(tmp_path / "run", samples_path=samples))
+    # Its own, finished once more.
+    assert len(list(run(tmp_path / "run", samples_path=samples))) == 1
+    other = np.load(samples) * 0
+    samples.unlink()
+    np.save(samples, other)
+    with pytest.raises(FacesemError, match="does not hold the 27 samples"):
+        next(run(tmp_path / "run", samples_path=samples))
+    list(run(tmp_path / "without"))
+    with pytest.raises(FacesemError, match="does not hold the 27 samples"):
+        next(run(tmp_path / "without", samples_path=samples))
+
+
+def test_samples_move_to_another_disk(tmp_path, monkeypatch):
+    rename = os.replace
+
+    def other_disk(source, target):
+        if source.name == resumable.SAMPLES:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr("facesem_jax.semantics.sample_file.os.replace", other_disk)
+    (tmp_path / "disk").mkdir()
+    samples = tmp_path / "disk" / "samples.npy"
+    list(run(tmp_path / "run", samples_path=samples))
+    assert np.load(samples).shape[0] == 27 and [*samples.parent.iterdir()] == [samples]
+    assert len(list(run(tmp_path / "run", samples_path=samples))) == 1
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"done": 4}', '{"done": 4, "files": []}'])
+def test_a_damaged_list_of_files_is_one_clear_error(tmp_path, text):
+    stop_after(run(tmp_path / "run"), 4)
+    (tmp_path / "run" / resumable.FILES).write_text(text)
+    with pytest.raises(FacesemError, match="no list of files"):
+        next(run(tmp_path / "run"))
