@@ -157,8 +157,7 @@ def detect(names: Iterable[str], forced: str | None = None) -> Detected:
 
     def rank(candidate):
         prefix = candidate[1]
-        preference = _preference(prefix)
-        return (preference, -scores[candidate], prefix.count("."))
+        return (_preference(prefix), -scores[candidate], prefix.count("."))
 
     key, prefix = min(candidates, key=rank)
     return Detected(key, prefix, _preference(prefix) == _LAST)

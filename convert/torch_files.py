@@ -96,7 +96,7 @@ def _load(path, torch):
             unknown, filled = _UNKNOWN.search(str(error)), _FILLED.search(str(error))
             if unknown and unknown[1] not in known and len(known) < _MOST_CLASSES:
                 known[unknown[1]] = _stand_in(unknown[1], _StandIn)
-            elif filled and issubclass(known.get(filled[1], dict), _StandIn):
+            elif filled and filled[1] in known and known[filled[1]].__base__ is _StandIn:
                 known[filled[1]] = _stand_in(filled[1], _MappingStandIn)
             else:
                 raise

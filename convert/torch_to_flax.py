@@ -19,6 +19,7 @@ if not __package__:  # Run as a file: the packages lie beside this directory.
 
 from convert.conversion import convert_file
 from convert.verification import verification_report, verify
+from facesem_jax.checks import check_seed
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import CROPS, parse_crop
 from facesem_jax.errors import FacesemError
@@ -62,8 +63,7 @@ def main(options: Options) -> None:
     crop = options.crop
     if crop is not None and crop not in CROPS:
         crop = parse_crop(crop)
-    if not 0 <= options.seed < 2**32:
-        raise FacesemError(f"seed is {options.seed}; expected 0 to 2^32 - 1.")
+    check_seed(options.seed)
     if options.dest is None and not options.dry_run:
         raise FacesemError("give a directory to write to, or --dry-run.")
     conversion = convert_file(

@@ -54,10 +54,7 @@ COLUMNS: dict[str, Column] = {
     "eye_opening": Column("eye opening", "percent", "", "the same of the lids"),
     "brow_height": Column("brow height", "percent", "", "the same of the brows over the eyes"),
     "identity": Column(
-        "identity",
-        "1",
-        "less",
-        "distance of dlib’s face embeddings, upward edits alone",
+        "identity", "1", "less", "distance of dlib’s face embeddings, upward edits alone"
     ),
     "max_cosine": Column("largest |cos|", "1", "less", "closest pair of directions"),
     "mean_cosine": Column("mean |cos|", "1", "less", "over all pairs"),

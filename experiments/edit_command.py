@@ -19,6 +19,7 @@ from experiments.photo_edit import edit_photo, invert_photo, mask_reader
 from experiments.photo_framing import Place
 from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.checkpoint import checkpoint_digest
+from facesem_jax.checks import check_seed
 from facesem_jax.decomposer.crop import parse_crop
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
@@ -126,8 +127,8 @@ class Options:
         self._check_photo()
         if self.crop is not None:
             parse_crop(self.crop)
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
+        if self.seed is not None:
+            check_seed(self.seed)
         if not (math.isfinite(self.truncation) and 0 <= self.truncation <= 2):
             raise FacesemError(f"truncation is {self.truncation}; expected 0 to 2.")
         if given and given[0] != "seed" and self.truncation != 1:

@@ -31,11 +31,11 @@ from experiments.face_measures import (
 )
 from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
 from experiments.landmarks import check_installed, landmark_measurements
-from experiments.option_checks import check_seed
 from experiments.output_directory import OutputDirectory
 from experiments.run_record import finite_tree
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax import load_decomposer
+from facesem_jax.checks import check_seed
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError

@@ -19,6 +19,7 @@ from experiments.output_files import check_outputs, write_files
 from experiments.photo_framing import Place, frame_photo, framing_of
 from facesem_jax.array_files import npy_bytes
 from facesem_jax.checkpoint import read_description
+from facesem_jax.checks import check_seed
 from facesem_jax.errors import FacesemError
 from facesem_jax.loading import resolve
 from facesem_jax.semantics.inversion import (
@@ -103,8 +104,7 @@ class Options:
         """
         if not 1 <= self.scale <= 64:
             raise FacesemError(f"scale is {self.scale}; expected 1 to 64.")
-        if not 0 <= self.seed < 2**32:
-            raise FacesemError(f"seed is {self.seed}; expected 0 to 2^32 - 1.")
+        check_seed(self.seed)
         if self.steps > 100_000:
             raise FacesemError(f"steps is {self.steps}; expected at most 100000.")
         _ = self.place

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from facesem_jax.checks import check_seed
 from facesem_jax.errors import FacesemError
 
 OptionsType = TypeVar("OptionsType")
@@ -25,12 +26,6 @@ def check_numbers(options: Any, least: Mapping[str, int]) -> None:
         if value is not None and value < low:
             raise FacesemError(f"{name} is {value}; expected at least {low}.")
     check_seed(options.seed)
-
-
-def check_seed(seed: int) -> None:
-    """Refuses a seed that not every generator of random numbers takes."""
-    if not 0 <= seed < 2**32:
-        raise FacesemError(f"seed is {seed}; expected 0 to 2^32 - 1.")
 
 
 def check_truncation(psi: float) -> None:

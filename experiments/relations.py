@@ -113,16 +113,17 @@ def read_run(directory: pathlib.Path) -> dict[str, np.ndarray]:
         check_shape("V", arrays["V"], (count, None))
         check_shape("labels", arrays["labels"], (count,))
         check_shape("scale", arrays["scale"], map_shape)
+        columns = w_dim = arrays["V"].shape[1]
         if "basis" in arrays:  # `--subspace`: columns are the basis's coefficients.
-            check_shape("basis", arrays["basis"], (arrays["V"].shape[1], None))
-            kept = (*map_shape, arrays["basis"].shape[1])
-            check_shape("mean_jacobian", arrays["mean_jacobian"], kept)
-            arrays["mean_jacobian"] = arrays["mean_jacobian"] @ arrays["basis"].T
-        check_shape("mean_jacobian", arrays["mean_jacobian"], (*map_shape, arrays["V"].shape[1]))
+            check_shape("basis", arrays["basis"], (w_dim, None))
+            columns = arrays["basis"].shape[1]
+        check_shape("mean_jacobian", arrays["mean_jacobian"], (*map_shape, columns))
     except FacesemError as error:
         raise FacesemError(f"{path}: {error} Run experiments.localized again.") from error
     if np.any(arrays["U"], axis=(1, 2, 3)).sum() < 3:
         raise FacesemError(f"{path} has fewer than 3 live components; relations need 3 or more.")
+    if "basis" in arrays:
+        arrays["mean_jacobian"] = arrays["mean_jacobian"] @ arrays["basis"].T
     return arrays
 
 

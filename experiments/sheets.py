@@ -13,8 +13,9 @@ import numpy as np
 import facesem_jax
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.localized_options import load_pair
-from experiments.option_checks import check_seed, check_truncation
+from experiments.option_checks import check_truncation
 from experiments.output_directory import OutputDirectory
+from facesem_jax.checks import check_seed
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer.crop import crop_and_resize
 from facesem_jax.errors import FacesemError

@@ -23,7 +23,6 @@ from experiments import run_record
 from experiments.localized_stages import Track
 from experiments.option_checks import at_most, check_numbers
 from experiments.output_directory import OutputDirectory
-from experiments.output_files import make_directory
 from experiments.progress import progress_track
 from experiments.searched_views import ViewLearning, learn_views
 from experiments.synthetic_measures import (
@@ -276,7 +275,6 @@ def _flat(errors: dict[str, DepthErrors]) -> dict[str, np.ndarray]:
 def main(options: Options) -> None:
     """Draws, trains and measures, as far as the stage asks."""
     options = options.checked()
-    make_directory(options.runs)
     with progress_track() as track:
         training, test = head_sets(options, track)
     if options.stage in ("all", "train"):

@@ -79,3 +79,16 @@ def varies(values, axis=None):
     xp = np if isinstance(values, np.ndarray) else jnp
     spread = xp.max(values, axis=axis) - xp.min(values, axis=axis)
     return spread > 8 * xp.finfo(values.dtype).eps * xp.max(xp.abs(values), axis=axis)
+
+
+def check_seed(seed: int) -> None:
+    """Raises unless a seed is 0 to 2^32 - 1: what both NumPy and a compiled program of JAX take.
+
+    Args:
+      seed: The seed.
+
+    Raises:
+      FacesemError: On any other number.
+    """
+    if not 0 <= seed < 2**32:
+        raise FacesemError(f"seed is {seed}; expected 0 to 2^32 - 1.")

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
-from facesem_jax.checks import check_floating, check_shape
+from facesem_jax.checks import check_floating, check_seed, check_shape
 from facesem_jax.errors import FacesemError
 from facesem_jax.semantics import palm, row_sharding, starts
 
@@ -158,8 +158,7 @@ def factorize(
     if jnp.result_type(J) in (jnp.float16, jnp.bfloat16):
         J = jnp.asarray(J, jnp.float32)  # XLA decomposes no matrix of 16 bits.
     check_problem(J, num_components, alpha, beta)
-    if not 0 <= seed < 2**32:
-        raise FacesemError(f"seed is {seed}; expected 0 to 2^32 - 1.")
+    check_seed(seed)
     if not tolerance >= 0:
         raise FacesemError(f"tolerance is {tolerance}; expected 0 or more.")
     for name, count in (("restarts", restarts), ("max_iterations", max_iterations)):

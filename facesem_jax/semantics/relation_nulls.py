@@ -50,7 +50,12 @@ def rotated_factorization(
     q, r = np.linalg.qr(rng.normal(size=(rank, rank)))
     # Signs that make the distribution uniform (Mezzadri 2007).
     turned = basis @ (q * np.sign(np.diag(r))) @ coordinates
-    return np.asarray(J, np.float64) @ np.linalg.pinv(turned).T, turned
+    return _least_squares_maps(J, turned), turned
+
+
+def _least_squares_maps(J, V) -> Float[np.ndarray, "n P"]:
+    """``U = J V (V^T V)^+``, the maps of least error for given directions."""
+    return np.asarray(J, np.float64) @ np.linalg.pinv(np.asarray(V, np.float64)).T
 
 
 class RotationTest(NamedTuple):
@@ -110,8 +115,8 @@ def rotation_test(
     for _ in range(rotations):
         U, turned = rotated_factorization(J, V, rng)
         null.append(score(U.T.reshape(maps.shape), turned))
-    dense = np.asarray(J, np.float64) @ np.linalg.pinv(np.asarray(V, np.float64)).T
-    own, null = score(dense.T.reshape(maps.shape), V), np.array(null)
+    own = score(_least_squares_maps(J, V).T.reshape(maps.shape), V)
+    null = np.array(null)
     # NaN, where all distances are equal, is below nothing and counts against the factorisation.
     return RotationTest(own, null, (1 + int(np.sum(~(null < own)))) / (1 + rotations))
 

@@ -22,7 +22,7 @@ from facesem_jax.semantics.sharding import Mesh, all_agree, of_first_process, on
 FORMAT = "facesem-jax moments"
 VERSION = 1
 FILES = "files.json"
-SAMPLES = "samples.npy.partial"
+PARTIAL_SAMPLES = "samples.npy.partial"
 
 
 def stream_resumable(
@@ -75,7 +75,7 @@ def stream_resumable(
         if samples_path is not None:
             if not hasattr(shape, "shape"):
                 raise FacesemError(f"The {name} is not a single array; its samples have no file.")
-            partial = None if store is None else store.directory / SAMPLES
+            partial = None if store is None else store.directory / PARTIAL_SAMPLES
             done = 0 if start is None else start.done
             rows = (ws.shape[0], *shape.shape)
             file = SampleFile(samples_path, rows, shape.dtype, partial=partial, done=done)
@@ -83,7 +83,7 @@ def stream_resumable(
         elif store is not None and (start is None or start.done < start.total):
             # What comes now is not in it: a later run with samples must not take it for whole.
             if jax.process_index() == 0:
-                (store.directory / SAMPLES).unlink(missing_ok=True)
+                (store.directory / PARTIAL_SAMPLES).unlink(missing_ok=True)
         if start is not None:
             if file is not None and start.done == start.total:
                 file.finish()

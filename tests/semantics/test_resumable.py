@@ -244,7 +244,7 @@ def test_samples_move_to_another_disk(tmp_path, monkeypatch):
     rename = os.replace
 
     def other_disk(source, target):
-        if source.name == resumable.SAMPLES:
+        if source.name == resumable.PARTIAL_SAMPLES:
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         rename(source, target)
 
