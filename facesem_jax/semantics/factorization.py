@@ -131,8 +131,9 @@ def factorize(
       tolerance: Stop at this relative proximal-gradient residual.
       initial_directions: Start from these (d, P) alone instead of the restarts.
       sharding: Splits J and U by rows over several devices, see ``row_sharding.rows_over``. A J
-        that lies split over devices already needs none; its rows of zeros are then kept, since
-        leaving them out would move the others between devices.
+        that lies split over devices by rows already needs none; its rows of zeros are then kept,
+        since leaving them out would move the others between devices. One that is split by columns
+        alone is gathered on one device.
       side_by_side: Whether restarts run as a batch (`jax.vmap`) or one after the other
         (`jax.lax.map`); the results are the same up to rounding. A batch goes on until the slowest
         restart is done. By default one after the other on a CPU, whose cores one restart keeps
@@ -208,6 +209,8 @@ def _place(J, sharding):
         return jax.device_put(J, already), None, already
     rows = np.flatnonzero(np.asarray(jnp.any(J != 0, axis=1)))
     if sharding is None:
+        if isinstance(J, jax.Array) and len(J.sharding.device_set) > 1:
+            J = np.asarray(J)  # Split by columns, or copied to all: one device solves it.
         J = jnp.asarray(J)
         return (J, None, None) if rows.size == J.shape[0] else (J[rows], rows, None)
     sharding = row_sharding.rows_over(sharding)

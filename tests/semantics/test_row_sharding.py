@@ -51,6 +51,11 @@ for found in (
     same(found)
     assert split(found.U, 75), found.U.sharding
 
+columns = jax.device_put(J, NamedSharding(sharding.mesh, PartitionSpec(None, "pixels")))
+found = factorize(columns, 6, **options, restarts=1)
+same(found)
+assert len(found.U.sharding.device_set) == 1
+
 single = J.astype(np.float32)
 found, alone = (factorize(single, 6, **options, restarts=1, sharding=s) for s in (sharding, None))
 assert found.U.dtype == np.float32
