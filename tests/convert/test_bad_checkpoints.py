@@ -68,6 +68,7 @@ def test_nan_is_named(format, name, checkpoint, command, tmp_path):
     assert f"tensor {name} holds NaN" in err and "--allow-nonfinite" in err
 
 
+@pytest.mark.whole_run
 def test_nan_is_converted_where_it_is_allowed(checkpoint, command, tmp_path):
     state = files.state_of("stylegan2-rosinality")
     state["to_rgbs.2.bias"].flat[1] = np.nan

@@ -195,6 +195,7 @@ def test_the_raw_copy_is_taken_only_where_there_is_no_average(command, tmp_path)
     assert np.abs(mean).max() > 0.3
 
 
+@pytest.mark.whole_run
 def test_noise_maps_that_the_file_lacks_are_drawn_once(command, tmp_path):
     state, _ = files.golden("stylegan2-rosinality")
     state = {k: v for k, v in state.items() if not k.startswith("noises.")}

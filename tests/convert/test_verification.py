@@ -14,8 +14,10 @@ SPOILED = [
     ("stylegan2-nvlabs", "synthesis/convs/3/affine/kernel", "synthesis.convs.3"),
     ("stylegan2-genforce", "synthesis/to_rgbs/1/bias", "synthesis.to_rgbs.1"),
     ("stylegan1-genforce", "synthesis/layers/4/noise", "synthesis.layers.4"),
-    ("unsup3d", "albedo_net/up/2/norm/scale", "albedo_net.up.2"),
-    ("dcgan", "synthesis/norms/1/mean", "layers.1"),
+    pytest.param(
+        "unsup3d", "albedo_net/up/2/norm/scale", "albedo_net.up.2", marks=pytest.mark.whole_run
+    ),
+    pytest.param("dcgan", "synthesis/norms/1/mean", "layers.1", marks=pytest.mark.whole_run),
 ]
 
 
@@ -45,6 +47,7 @@ def test_agreement_is_relative_to_the_layers_values_and_heeds_nan():
     assert not Row("a", (1,), float("inf"), 30.0).agrees
 
 
+@pytest.mark.whole_run
 def test_fused_upsampling_agrees(checkpoint):
     state, _ = files.golden("stylegan1-genforce")
     rng = np.random.default_rng(0)

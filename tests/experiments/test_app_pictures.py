@@ -113,6 +113,7 @@ def test_without_directions_all_but_the_moves_works(pictures):
     assert bare.acting(START, 0.5, 0.5) == ()
 
 
+@pytest.mark.whole_run
 def test_models_of_a_directory(pair, directions, tmp_path):
     found = load_models(str(pair), str(pair), None, None)
     assert found.directions is None and "experiments.localized" in found.notes[0]

@@ -153,6 +153,7 @@ def test_a_third_nods_and_the_pose_of_every_latent_stands_in_the_batch():
     chex.assert_trees_all_equal_shapes(coupling.start(state).extra, state.extra)
 
 
+@pytest.mark.whole_run
 def test_a_mean_pitch_is_no_nod():
     class Tilted(Reader):
         def view(self, x):

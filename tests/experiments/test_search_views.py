@@ -80,6 +80,7 @@ def test_views_are_searched_every_so_many_steps_and_stand_in_the_state(views):
     assert 0.3 < flipped.any(axis=(1, 2, 3)).mean() < 0.7
 
 
+@pytest.mark.whole_run
 def test_the_search_begins_at_the_networks_reading(views):
     made = views[0]
     still = ViewSearchConfig(components=5, near=180.0, steps=1, freedom=(1e-4, 1e-4, 1e-4))

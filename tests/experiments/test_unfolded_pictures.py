@@ -100,6 +100,7 @@ def test_a_shift_is_no_turn():
     assert np.corrcoef(turn, turned)[0, 1] > 0.98
 
 
+@pytest.mark.whole_run
 def test_it_is_fitted_with_the_average_every_so_many_steps():
     _, turns, state = _start([1.0, 0, 0])
     images, numbers, _ = _pictures(1)

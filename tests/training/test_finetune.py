@@ -91,6 +91,7 @@ def test_a_perfect_reconstruction_pays_for_the_verdict_alone(faces):
     assert worse > total - QUIET.adversarial * terms["verdict"]
 
 
+@pytest.mark.whole_run
 def test_the_path_term_comes_on_regularised_steps_alone(faces):
     def total(regularise):
         player = _pixel_player()
@@ -142,6 +143,7 @@ def test_gradients_of_the_networks_are_finite_and_reach_every_part(faces, player
     assert all(float(jnp.abs(x).max()) > 0 for x in jax.tree.leaves(others))
 
 
+@pytest.mark.whole_run
 def test_a_frozen_encoder_gets_no_gradient(faces):
     def loss(scale, rate):
         player = _pixel_player()

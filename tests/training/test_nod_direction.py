@@ -52,6 +52,7 @@ def test_a_nod_is_found_among_other_changes(tiny_decomposer, drawn):
     np.testing.assert_allclose(found[[0, 3]], 0, atol=0.05)
 
 
+@pytest.mark.whole_run
 def test_a_change_of_place_is_a_shift_of_the_picture(tiny_decomposer):
     images = _photographs(2)
     found = np.asarray(jax.jit(view_changes)(tiny_decomposer, images))

@@ -23,6 +23,7 @@ def _correlation(a, b):
     return float(np.corrcoef(np.asarray(a), np.asarray(b))[0, 1])
 
 
+@pytest.mark.whole_run
 def test_the_fit_about_the_front_goes_on_where_the_reading_folds():
     z, angle, reading = _folded()
     found = linear_reading(z, reading)(z)

@@ -88,6 +88,7 @@ def test_a_definite_system_is_solved():
     np.testing.assert_allclose(found, np.linalg.solve(matrix, right), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.whole_run
 def test_views_that_fall_short_are_found(searched):
     _, view, start, (found, _) = searched
     chex.assert_shape(found, (8, 6))
@@ -97,6 +98,7 @@ def test_views_that_fall_short_are_found(searched):
     assert after[:, 1].max() < 4 and np.median(after[:, 0]) < 1.5
 
 
+@pytest.mark.whole_run
 def test_the_energy_never_rises_and_the_found_view_is_a_minimum(searched, model):
     images, _, start, (found, reached) = searched
     once = dataclasses.replace(SEARCH, steps=1)
@@ -108,6 +110,7 @@ def test_the_energy_never_rises_and_the_found_view_is_a_minimum(searched, model)
     assert (np.asarray(again) > 0.8 * np.asarray(reached)).all()
 
 
+@pytest.mark.whole_run
 def test_a_mirrored_face_has_the_mirrored_view(searched, model):
     images, _, start, (found, reached) = searched
     signs = jnp.array([1, -1, -1, -1, 1, 1.0])
@@ -118,6 +121,7 @@ def test_a_mirrored_face_has_the_mirrored_view(searched, model):
     np.testing.assert_allclose(energy, reached, rtol=0.05)
 
 
+@pytest.mark.whole_run
 def test_held_angles_stay_where_they_are(searched, model):
     images, _, start, _ = searched
     held = dataclasses.replace(SEARCH, freedom=(1e-3, 1e-3, 1e-3))

@@ -59,6 +59,7 @@ def test_low_rank_directions_spare_the_rest():
         discovery.low_rank_directions(np.diag([1.0] + [0.0] * (D - 1)), rest, 2, weight=10.0)
 
 
+@pytest.mark.whole_run
 def test_grams_of_a_generator_add_up(tiny_generator, tiny_decomposer):
     from facesem_jax.semantics import environment_semantics, jacobian
 
