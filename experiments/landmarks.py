@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from experiments.native_log import without_native_log
 from facesem_jax.checks import check_images, check_shape
 from facesem_jax.errors import FacesemError
 from facesem_jax.viz.pictures import rgb
@@ -206,12 +207,18 @@ def check_installed() -> None:
 
 def _face_mesh():
     check_installed()
-    # Its C++ side otherwise writes several lines per start; it reads these at import.
+    # Its C++ side otherwise writes a line per import; it reads these then.
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
-    return FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=_CONFIDENCE)
+    # It writes several lines more as it starts, which is with its first picture.
+    with without_native_log():
+        mesh = FaceMesh(
+            static_image_mode=True, max_num_faces=1, min_detection_confidence=_CONFIDENCE
+        )
+        mesh.process(np.zeros((_SIZE, _SIZE, 3), np.uint8))
+    return mesh
 
 
 def _prepared(image) -> UInt8[np.ndarray, "h w 3"]:

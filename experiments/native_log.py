@@ -10,7 +10,7 @@ from collections.abc import Iterator
 def without_native_log() -> Iterator[None]:
     """Sends what is written to the process's standard error to nowhere, for a while.
 
-    MediaPipe logs six lines per picture whatever its log level, which bury an error of one line.
+    MediaPipe logs several lines per start whatever its log level, which bury an error of one line.
     """
     try:
         before = os.dup(2)

@@ -110,3 +110,10 @@ def test_missing_mediapipe_names_the_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FacesemError, match=r"pip install mediapipe==0\.10\.14"):
         landmarks.landmark_measurements(np.zeros((1, 64, 64, 3), np.float32))
+
+
+def test_mediapipe_starts_without_a_word_and_finds_no_face_in_grey(capfd):
+    pytest.importorskip("mediapipe")
+    found = landmarks.find_landmarks(np.zeros((2, 64, 64, 3), np.float32))
+    assert found.shape == (2, 468, 3) and np.isnan(found).all()
+    assert capfd.readouterr().err == ""
