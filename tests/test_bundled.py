@@ -53,6 +53,7 @@ def test_faces_are_images_that_differ(faces):
     assert np.std(np.asarray(faces).mean(axis=(1, 2)), axis=0).min() > 0.1
 
 
+@pytest.mark.whole_run
 def test_the_encoder_inverts_the_generator(generator, faces, latents):
     encoder = facesem_jax.load_encoder(NAME)
     drawn = jax.jit(lambda g, e, x: g.synthesis(e(x)))(generator, encoder, jnp.clip(faces, -1, 1))

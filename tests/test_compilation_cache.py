@@ -61,6 +61,7 @@ def _files(directory):
     return [p for p in directory.rglob("*") if p.is_file()]
 
 
+@pytest.mark.whole_run
 @pytest.mark.skipif(sys.platform != "linux", reason="the platform's own directory")
 def test_a_second_run_finds_what_the_first_compiled(tmp_path):
     first = _run(tmp_path)
@@ -94,6 +95,7 @@ def test_a_home_that_cannot_be_written_costs_one_line(tmp_path):
     assert "JAX_COMPILATION_CACHE_DIR" in line
 
 
+@pytest.mark.whole_run
 def test_a_damaged_entry_is_compiled_again_without_a_word(tmp_path):
     first = _run(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "kept"))
     for path in (tmp_path / "kept").glob("*-cache"):

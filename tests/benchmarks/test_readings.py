@@ -28,7 +28,9 @@ def test_weight_modulated_port(pair):
     np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
 
 
-@pytest.mark.parametrize("modulation", ["weights", "activations"])
+@pytest.mark.parametrize(
+    "modulation", ["activations", pytest.param("weights", marks=pytest.mark.whole_run)]
+)
 def test_pytorch(pair, modulation):
     torch = pytest.importorskip("torch")
     from benchmarks import torch_pair

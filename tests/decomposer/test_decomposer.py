@@ -153,6 +153,7 @@ def test_seeds_decide_the_parameters(small):
     assert float(jnp.abs(a - b).max()) > 0.01
 
 
+@pytest.mark.whole_run
 def test_float64_and_forward_mode(small, images):
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda x: x.astype(jnp.float64), nnx.state(small))

@@ -85,6 +85,7 @@ def test_a_click_finds_the_component_where_it_acts(pictures):
     assert pictures.acting(START, 1.5, 0.5) == ()
 
 
+@pytest.mark.whole_run
 def test_the_click_passes_through_the_crop(pictures):
     """Cut out of the upper left, so that the lower right of the picture shows nothing."""
     models = dataclasses.replace(pictures.models, crop=CropBox(0.0, 0.0, 0.5, 0.5))

@@ -23,6 +23,7 @@ def test_a_stage_takes_its_recipe_where_nothing_is_given():
     assert Options(stage="flow", steps=3).recipe().steps == 3
 
 
+@pytest.mark.whole_run
 def test_later_stages_take_given_networks_in_the_place_of_the_first_ones(
     monkeypatch, tmp_path, random_module
 ):
@@ -68,6 +69,7 @@ def test_later_stages_take_given_networks_in_the_place_of_the_first_ones(
     np.testing.assert_array_equal(white_space(options).encodings, space.encodings)
 
 
+@pytest.mark.whole_run
 def test_flow_and_mapping_share_coordinates(monkeypatch, tmp_path, random_module):
     config = StyleGAN2Config(8, (4, 4), z_dim=5, w_dim=6, mapping_layers=1)
     synthesis = random_module(lambda: Synthesis(config, rngs=nnx.Rngs(1)), unit_kernels=True)

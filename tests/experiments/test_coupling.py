@@ -76,6 +76,7 @@ def _train(directory, steps):
     )
 
 
+@pytest.mark.whole_run
 def test_directions_are_measured_with_the_average_every_so_many_steps():
     _, coupling, state = _start([source(0)])
     measured, _ = coupling.prepare(0, state, coupling.batch(0))
@@ -105,6 +106,7 @@ def test_partners_follow_the_curriculum():
         state = measured
 
 
+@pytest.mark.whole_run
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     whole = _train(tmp_path / "whole", 7)
     # Stopped between two measurements.

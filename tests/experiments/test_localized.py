@@ -110,6 +110,7 @@ def test_bad_numbers_are_refused_before_the_work(arguments, pair, tmp_path, monk
     assert arguments[0].removeprefix("--").replace("-", "_") in lines[0]
 
 
+@pytest.mark.whole_run
 def test_the_command_runs_as_a_module(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "experiments.localized", "--generator", "no-such",

@@ -35,6 +35,7 @@ def _decompose(pair, photo, tmp_path, **changes):
     decompose_command.main(decompose_command.Options(photo, **(given | changes)))
 
 
+@pytest.mark.whole_run
 def test_a_photo_is_decomposed(pair, photo, tmp_path, capsys):
     _decompose(pair, photo, tmp_path, arrays=tmp_path / "out.npz", scale=2)
     sheet = np.asarray(Image.open(tmp_path / "out.png"))

@@ -76,6 +76,7 @@ def test_instance_norm_gives_unit_maps_and_survives_a_constant():
     np.testing.assert_array_equal(instance_norm(jnp.ones((1, 4, 4, 1))), 0)
 
 
+@pytest.mark.whole_run
 def test_jacobians_agree_with_differences(golden):
     generator, arrays = golden
     with jax.enable_x64(True):

@@ -17,6 +17,14 @@ from facesem_jax.semantics import discovery
 PACKAGES = (semantics, discovery, metrics)
 #: Joins other processes; and wants a generator's layers and weights.
 WITHOUT = {"initialise_distributed"}
+#: Modules whose examples take seconds to compile.
+SLOW = {
+    "semantics.alpha_search",
+    "semantics.discovery.ours",
+    "semantics.environment",
+    "semantics.factorization",
+    "semantics.semantic_function",
+}
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -36,7 +44,9 @@ def _modules():
     for package in PACKAGES:
         for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             if not found.ispkg:
-                yield importlib.import_module(found.name)
+                name = found.name.split(".", 1)[-1]
+                marks = [pytest.mark.whole_run] if name in SLOW else []
+                yield pytest.param(importlib.import_module(found.name), id=name, marks=marks)
 
 
 @pytest.mark.parametrize("name", list(_public()))
@@ -45,7 +55,7 @@ def test_every_public_function_has_an_example(name):
     assert ">>> " in function.__doc__ or function.__name__ in WITHOUT
 
 
-@pytest.mark.parametrize("module", list(_modules()), ids=lambda m: m.__name__.split(".", 1)[-1])
+@pytest.mark.parametrize("module", list(_modules()))
 def test_examples_hold(module):
     known = {"np": np, "jnp": jnp, "jax": jax, "facesem_jax": facesem_jax}
     known |= {name: getattr(semantics, name) for name in semantics.__all__}

@@ -62,6 +62,7 @@ def test_checkpoints_come_no_oftener_than_asked(tmp_path):
     assert next(run(tmp_path / "run")).done == 2
 
 
+@pytest.mark.whole_run
 def test_a_killed_run_resumes_to_the_last_bit(tmp_path):
     count = 400  # Far more than it gets to: a checkpoint takes longer than a step.
     process = toy.start("resumable", tmp_path, count)

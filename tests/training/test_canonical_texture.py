@@ -119,6 +119,7 @@ def test_bad_textures_are_refused(points):
         fit_texture(np.zeros((4, m, 3)), points, 3 * m)
 
 
+@pytest.mark.whole_run
 def test_the_texture_follows_the_view_smoothly(points, photographs):
     """Forward mode against central differences: the search stands on it."""
     view = _view(yaw=0.13, pitch=-0.07, t_x=0.001)

@@ -169,6 +169,7 @@ def test_mirrored_maps_view_and_light_render_the_mirrored_image(tiny_decomposer,
     assert float(jnp.abs(_render(tiny_decomposer, wrong)[0] - mirror(image)).max()) > 0.01
 
 
+@pytest.mark.whole_run
 def test_random_renders_exchange_the_lights_and_turn_the_views(tiny_decomposer, parts):
     draw = jax.jit(random_render, static_argnums=3)
     images, view, light = draw(tiny_decomposer, parts, KEY, (8.0, 20.0, 6.0))
@@ -264,6 +265,7 @@ def test_partners_change_places():
     np.testing.assert_array_equal(partners(jnp.arange(6)), [3, 4, 5, 0, 1, 2])
 
 
+@pytest.mark.whole_run
 def test_exchange_rebuilds_each_face_from_its_partners_maps(tiny_decomposer, parts):
     """Two faces in two views: as pairs of one face they fit better than as pairs of strangers."""
     config = DecomposerLossConfig(exchange=2.0, mirrored=0.0)

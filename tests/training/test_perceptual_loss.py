@@ -28,6 +28,7 @@ def images():
     return jnp.asarray(RNG.uniform(-1, 1, (2, 32, 32, 3)), jnp.float32)
 
 
+@pytest.mark.whole_run
 def test_features_are_the_encoders_first_stages_at_any_size(encoder, images):
     found = early_features(encoder, images)
     assert [y.shape[1:] for y in found] == [(32, 32, 4), (16, 16, 4), (8, 8, 8)]
