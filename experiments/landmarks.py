@@ -16,7 +16,6 @@ the decomposer the canonical frame says. Compare pitch up to an offset.
 """
 
 import importlib.util
-import os
 import warnings
 from typing import NamedTuple
 
@@ -207,12 +206,9 @@ def check_installed() -> None:
 
 def _face_mesh():
     check_installed()
-    # Its C++ side otherwise writes a line per import; it reads these then.
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
-    # It writes several lines more as it starts, which is with its first picture.
+    # Its C++ side logs as it starts, which is with its first picture.
     with without_native_log():
         mesh = FaceMesh(
             static_image_mode=True, max_num_faces=1, min_detection_confidence=_CONFIDENCE

@@ -1,7 +1,6 @@
 """Faces in photographs of any size: where they are, and the points that alignment needs."""
 
 import importlib.util
-import os
 import warnings
 
 import numpy as np
@@ -57,8 +56,6 @@ def find_faces(photo: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 468 2"
     """
     if not available():
         raise FacesemError(f"To find faces, the package mediapipe is needed: {INSTALL}")
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from mediapipe.python.solutions.face_detection import FaceDetection
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
