@@ -105,6 +105,39 @@ def within(
     return agreement(measured[inside], reference[inside])
 
 
+def slope_between(
+    measured: Float[np.ndarray, " n"], reference: Float[np.ndarray, " n"], limit: float
+) -> float:
+    r"""Slope of two measurements that both err, where what they say together is within +-limit.
+
+    .. math:: \frac{\sigma_m}{\sigma_r} \text{ over } |m / k + r| \le 2 b, \quad
+       k = \frac{\sigma_m}{\sigma_r} \text{ over all samples}
+
+    A least-squares line takes its reference for the truth. Where the reference errs too, samples
+    that are picked by it are truly nearer to 0 than it says, and where its errors grow outwards,
+    as those of faces in profile do, the line bends though neither measurement does. What is picked
+    by the mean of both has errors of both in equal shares (Bland and Altman 1986, "Statistical
+    methods for assessing agreement between two methods of clinical measurement"), and the slope is
+    that of the reduced major axis, which is the same whichever of the two is called the reference.
+    It is right where both err by the same share of their spread.
+
+    Args:
+      measured: NaN where there is none.
+      reference: NaN where there is none.
+      limit: b, in the reference's unit.
+
+    Returns:
+      The slope, never negative; NaN where there is no spread.
+
+    Raises:
+      FacesemError: If the shapes differ.
+    """
+    measured, reference = _both_finite(measured, reference)
+    factor = _axis(measured, reference)
+    inside = np.abs(measured / factor + reference) <= 2 * limit
+    return _axis(measured[inside], reference[inside])
+
+
 def bands(
     measured: Float[np.ndarray, " n"],
     reference: Float[np.ndarray, " n"],
@@ -164,6 +197,13 @@ def _both_finite(measured, reference):
     measured, reference = np.asarray(measured, np.float64), np.asarray(reference, np.float64)
     usable = np.isfinite(measured) & np.isfinite(reference)
     return measured[usable], reference[usable]
+
+
+def _axis(measured, reference) -> float:
+    """Slope of the reduced major axis."""
+    if len(measured) < 3:
+        return float("nan")
+    return _ratio(float(measured.std()), float(reference.std()))
 
 
 def _covariance(a, b) -> float:

@@ -19,6 +19,7 @@ from rich.console import Console
 from experiments.agreement import (
     agreement,
     bands,
+    slope_between,
     within,
     worst_ranked,
 )
@@ -165,6 +166,7 @@ def evaluate(
         "found": found / len(faces.images),
         "agreement": _angle_agreement(decomposed, landmarks),
         "yaw_within": {f"{limit:g}": within(*yaw, limit)._asdict() for limit in _LIMITS},
+        "yaw_between": {f"{limit:g}": slope_between(*yaw, limit) for limit in _LIMITS},
         "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *_LIMITS))],
         "yaw_reading": [band._asdict() for band in bands(*yaw, _READ)],
         "linear_r2": {

@@ -27,6 +27,8 @@ def print_report(report: dict, console: Console) -> None:
     console.print(f"{report['decomposer']} on {report['faces']} faces of {report['source']}")
     within = {f"yaw, ±{k}°": v for k, v in report["yaw_within"].items()}
     _print_agreement(console, "decomposer against landmarks", report["agreement"] | within)
+    between = ", ".join(f"{slope:.2f} within {k}°" for k, slope in report["yaw_between"].items())
+    console.print(f"yaw, slope where both may err: {between}")
     table = Table("|yaw| of landmarks", "n", "r", "gain")
     for band in report["yaw_bands"]:
         numbers = (f"{band[k]:.3f}" for k in ("correlation", "gain"))

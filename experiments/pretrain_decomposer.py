@@ -45,8 +45,10 @@ from facesem_jax import load_decomposer, load_encoder
 from facesem_jax.command_line import run_command
 from facesem_jax.decomposer import Decomposer, DecomposerConfig
 from facesem_jax.errors import FacesemError
+from facesem_jax.heads import load_heads
 from facesem_jax.training.decomposer_loss import decomposer_loss
 from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
+from facesem_jax.training.mean_head import HeadFraming, mean_head_depth
 from facesem_jax.training.state import init_state, make_step, modules_of
 from facesem_jax.training.turned_pairs import reflected, turn_direction
 
@@ -81,6 +83,8 @@ class Options:
         each.
       hold_view: Whether the network for the view stays as it is, so that depth, albedo and light
         learn under views that are known: searched ones (`experiments.search_views`).
+      head_relief: Factor on how far the sides fall back of the mean synthetic head's surface, to
+        which --loss.surface holds the mean depth (`facesem_jax.training.mean_head`).
       encoder: Whose features the perceptual term compares (bundled name or directory).
       loss: Weights and schedule of the loss.
     """
@@ -98,6 +102,7 @@ class Options:
     couple_mixed: bool = False
     couple_nod_faces: int = 0
     hold_view: bool = False
+    head_relief: float = 1.0
     encoder: str = "digiface64"
     loss: DecomposerLossConfig = dataclasses.field(default_factory=DecomposerLossConfig)
 
@@ -228,6 +233,10 @@ def main(options: Options) -> None:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     make_directory(options.directory)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
+    surface = None
+    if loss_config.surface:
+        framing = HeadFraming(relief=options.head_relief)
+        surface = mean_head_depth(load_heads(), modules_of(graph, state).config, framing)
     key = jax.random.key(options.seed + 1)
 
     def loss(decomposer, batch, step):
@@ -235,7 +244,9 @@ def main(options: Options) -> None:
         if options.hold_view:
             decomposer = with_view_net(decomposer, jax.lax.stop_gradient(decomposer.view_net))
         random = jax.random.fold_in(key, step)
-        return decomposer_loss(decomposer, images, step, random, loss_config, encoder, pose)
+        return decomposer_loss(
+            decomposer, images, step, random, loss_config, encoder, pose, surface
+        )
 
     prepare = None
     if options.couple:

@@ -17,6 +17,8 @@ from experiments.option_checks import check_numbers
 from experiments.pretrain_decomposer import with_view_net
 from experiments.training_loop import LoopConfig, run_training
 from facesem_jax.decomposer import Decomposer
+from facesem_jax.errors import FacesemError
+from facesem_jax.heads import load_heads
 from facesem_jax.training.canonical_texture import (
     CanonicalTexture,
     blurred,
@@ -25,10 +27,13 @@ from facesem_jax.training.canonical_texture import (
     texture_in_view,
 )
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW, mirror
+from facesem_jax.training.mean_head import HeadFraming, mean_head_depth
 from facesem_jax.training.relief import with_deeper_sides
 from facesem_jax.training.state import TrainState, init_state, make_step, modules_of
 from facesem_jax.training.view_search import ViewSearchConfig, search_views
 
+#: What views can be searched on.
+SURFACES = ("mean", "head")
 _PIECE = 50
 #: The averaged network starts the next search, so its average may not reach far back.
 _DECAY = 0.99
@@ -44,6 +49,8 @@ class ViewLearning:
       batch_size: Faces per step.
       learning_rate: Of Adam; in every round it falls to 0 (cosine).
       seed: Seeds the batches, and the stream where faces come from it.
+      surface: On which mean surface: ``"mean"``, of the decomposer's depth on these faces, or
+        ``"head"``, of the synthetic heads (`facesem_jax.training.mean_head.mean_head_depth`).
       search: How views are searched.
     """
 
@@ -52,11 +59,14 @@ class ViewLearning:
     batch_size: int = 64
     learning_rate: float = 2e-4
     seed: int = 0
+    surface: str = "mean"
     search: ViewSearchConfig = dataclasses.field(default_factory=ViewSearchConfig)
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
         check_numbers(self, {"rounds": 1, "steps": 1, "batch_size": 1})
+        if self.surface not in SURFACES:
+            raise FacesemError(f"surface is {self.surface!r}; use one of {', '.join(SURFACES)}.")
 
 
 def in_pieces(function: Callable, *arrays: np.ndarray):
@@ -81,7 +91,7 @@ class SearchedViews:
         faces: Float[np.ndarray, "n h w 3"],
         config: ViewLearning,
     ):
-        """Finds the mean depth of the faces.
+        """Makes the surface that views are searched on.
 
         Args:
           decomposer: Gives the depth, and the network for the view to start from.
@@ -89,8 +99,13 @@ class SearchedViews:
           config: How.
         """
         self.decomposer, self.faces, self.config = decomposer, faces, config
-        mean = jnp.asarray(in_pieces(decomposer.depth, faces).mean(axis=0))
-        surface = with_deeper_sides(mean, config.search.relief)
+        relief = config.search.relief
+        if config.surface == "head":
+            framing = HeadFraming(relief=relief)
+            surface = mean_head_depth(load_heads(), decomposer.config, framing)
+        else:
+            mean = jnp.asarray(in_pieces(decomposer.depth, faces).mean(axis=0))
+            surface = with_deeper_sides(mean, relief)
         self.points = canonical_points(surface, decomposer.camera, config.search.window)
         self._blurred = in_pieces(jax.jit(blurred), faces)
 

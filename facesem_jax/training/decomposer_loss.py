@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from facesem_jax.checks import check_shape
 from facesem_jax.decomposer.decomposer import Decomposer, depth_prior, gaussian_bump
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
@@ -126,6 +127,7 @@ def decomposer_loss(
     config: DecomposerLossConfig,
     encoder: Encoder | None = None,
     pose: LatentPose | None = None,
+    surface: Float[Array, "h w"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss on a batch of unlabelled faces.
 
@@ -138,11 +140,12 @@ def decomposer_loss(
       encoder: Whose features the perceptual term compares; its weights are not trained.
       pose: Yaw, and pitch if wanted, as the faces' latents have them
         (`facesem_jax.training.unfolding.linear_reading`).
+      surface: What the mean depth is held to, scene units.
 
     Raises:
       FacesemError: With ``exchange`` on a batch that is no row of pairs, or with ``perceptual``
         but no encoder, or with ``unfold`` or ``unfold_pitch`` but no such angle, or with
-        ``relief`` but no prior of depth.
+        ``relief`` but no prior of depth, or with ``surface`` but none of the faces' size.
 
     Returns:
       The loss, and its terms by name, with ``l1`` the plain mean absolute error of the
@@ -163,6 +166,10 @@ def decomposer_loss(
             "The term for relief compares with the prior's, and there is no prior; give "
             "DecomposerConfig.depth_prior, or weight 0."
         )
+    if not _left_out(config.surface):
+        if surface is None:
+            raise FacesemError("The term for the mean surface needs one; give it, or weight 0.")
+        check_shape("surface", surface, (c.image_size, c.image_size))
     release, share = config.release(step), config.rotation(step)
     parts = decomposer(images, release)
     window = photometric_window(c.image_size, config.window)
@@ -179,6 +186,11 @@ def decomposer_loss(
     relief = jnp.zeros(())
     if not _left_out(config.relief):
         relief = relief_of_prior(parts.depth, c, window)
+    off_surface = jnp.zeros(())
+    if not _left_out(config.surface):
+        # The outer columns may be clamped.
+        off = jnp.abs(jnp.mean(parts.depth, axis=0) - surface)[:, 2:-2] / half_range
+        off_surface = jnp.mean(off * window[:, 2:-2])
     canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
     symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window[..., None])
     shared = jnp.zeros(())
@@ -243,6 +255,7 @@ def decomposer_loss(
         reconstruction
         + config.smoothness * smoothness
         + config.relief * release * jnp.abs(relief - config.relief_share)
+        + config.surface * release * off_surface
         + config.exchange * release * shared
         + config.mirror_consistency * mirrored
         + config.render_consistency * rendered
@@ -261,6 +274,7 @@ def decomposer_loss(
         "perceptual": perceptual,
         "smoothness": smoothness,
         "relief": relief,
+        "surface": off_surface,
         "symmetry": symmetry,
         "shared": shared,
         "mirror": mirrored,

@@ -39,6 +39,9 @@ class DecomposerLossConfig:
         prior's (`facesem_jax.training.relief.relief_of_prior`). The pictures hardly settle how far
         the sides of a face fall back, and with it the scale of yaw; this does.
       relief_share: Share of the prior's relief that the mean depth shall have.
+      surface: Weight of the mean absolute difference of the mean depth from a surface that is
+        given, such as `facesem_jax.training.mean_head.mean_head_depth`, in units of half the depth
+        range. Single faces differ from it as they like. It is multiplied by the release of depth.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
       upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and
@@ -93,6 +96,7 @@ class DecomposerLossConfig:
     smoothness: float = 0.5
     relief: float = 0.0
     relief_share: float = 0.8
+    surface: float = 0.0
     mirror_consistency: float = 0.5
     render_consistency: float = 1.0
     turn_consistency: float = 3.0

@@ -66,6 +66,26 @@ def test_within_and_bands_show_saturation():
     assert third.gain == pytest.approx(10 / 32)
 
 
+def test_the_slope_between_two_that_err_is_even_where_the_least_squares_line_bends():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=200_000) * 20
+    spread = 2 + 0.2 * np.abs(truth)
+    m, r = (truth + rng.normal(size=len(truth)) * spread for _ in range(2))
+    m *= 1.2
+    narrow, wide = (a.slope_between(m, r, limit) for limit in (15, 45))
+    np.testing.assert_allclose([narrow, wide], 1.2, rtol=0.01)
+    gains = [band.gain for band in a.bands(m, r, (0, 10, 40, 50))]
+    assert gains[0] > 1.15 and gains[2] < 1.08
+    # The roles change, the line does not.
+    np.testing.assert_allclose(a.slope_between(r, m, 15 * m.std() / r.std()), 1 / narrow)
+    # What truly bends is seen to.
+    bent = 20 * np.tanh(m / 20)
+    found = [a.slope_between(bent, r, limit) for limit in (5, 45)]
+    assert found[1] < 0.85 * found[0]
+    assert np.isnan(a.slope_between(m, np.zeros(len(m)), 15))
+    assert np.isnan(a.slope_between(m[:2], r[:2], 15))
+
+
 def test_bands_give_a_flipped_sign_a_negative_gain():
     reference = np.linspace(-20, 20, 41)
     assert a.bands(-0.5 * reference, reference, (0, 21))[0].gain == pytest.approx(-0.5)
@@ -139,12 +159,13 @@ def test_report_has_the_numbers_and_prints():
     assert report["found"] == 0.9
     assert report["agreement"]["yaw"]["slope"] == pytest.approx(0.5)
     assert report["yaw_within"]["15"]["slope"] == pytest.approx(0.5)
+    assert report["yaw_between"] == pytest.approx({"15": 0.5, "30": 0.5, "45": 0.5})
     assert report["linear_r2"]["values"]["landmark_mouth_opening"] > 0.99
     assert report["linear_r2"]["values"]["left_right"] < 0.2
     assert (report["depth"]["convex"], report["depth"]["nearest_central"]) == (1, 1)
     out = io.StringIO()
     print_report(report | {"decomposer": "d", "source": "s"}, Console(file=out, width=120))
-    assert "90.0%" in out.getvalue() and "0.500" in out.getvalue()
+    assert all(words in out.getvalue() for words in ("90.0%", "0.500", "0.50 within 15°"))
 
 
 def test_a_reading_stands_beside_what_it_reads():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -11,7 +13,10 @@ from experiments.search_views import Options, main
 from experiments.searched_views import SearchedViews, ViewLearning, in_pieces
 from facesem_jax import load_decomposer
 from facesem_jax.errors import FacesemError
+from facesem_jax.heads import load_heads
+from facesem_jax.training.canonical_texture import canonical_points
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW
+from facesem_jax.training.mean_head import HeadFraming, mean_head_depth
 from facesem_jax.training.state import init_state
 from facesem_jax.training.view_search import ViewSearchConfig
 
@@ -88,6 +93,26 @@ def test_the_search_begins_at_the_networks_reading(views):
     found = held.searched(nnx.clone(made.decomposer.view_net))
     read = made.decomposer.view(jnp.asarray(made.faces))
     np.testing.assert_allclose(found[:, :3], read[:, :3], atol=1e-5)
+
+
+def test_the_surface_is_the_decomposers_own_or_the_mean_heads(tiny_decomposer, faces):
+    def surface(name, relief=1.0):
+        search = dataclasses.replace(SEARCH, relief=relief)
+        made = SearchedViews(tiny_decomposer, faces, ViewLearning(surface=name, search=search))
+        return np.asarray(made.points.position[:, 2])
+
+    def expected(depth):
+        points = canonical_points(depth, tiny_decomposer.camera, SEARCH.window)
+        return np.asarray(points.position[:, 2])
+
+    mean = jnp.mean(tiny_decomposer.depth(jnp.asarray(faces)), axis=0)
+    np.testing.assert_allclose(surface("mean"), expected(mean), atol=1e-5)
+    framing = HeadFraming(relief=1.4)
+    head = mean_head_depth(load_heads(), tiny_decomposer.config, framing)
+    np.testing.assert_allclose(surface("head", 1.4), expected(head), atol=1e-6)
+    assert np.abs(surface("head", 1.4) - surface("head")).max() > 0.01
+    with pytest.raises(FacesemError, match="surface is 'ear'; use one of mean, head"):
+        ViewLearning(surface="ear")
 
 
 def test_too_few_frontal_faces_are_refused(views):
