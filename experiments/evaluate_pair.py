@@ -42,7 +42,6 @@ from facesem_jax.decomposer import Decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.metrics import linear_predictability
 from facesem_jax.training.decomposer_loss import MIRROR_LIGHT, MIRROR_VIEW
-from facesem_jax.training.decomposer_loss_config import DecomposerLossConfig
 
 FILES = ("evaluation.json", "worst_yaw.png")
 _BATCH = 50
@@ -73,7 +72,7 @@ class Options:
       generator: Bundled name or directory; not used with ``--source stream``.
       decomposer: Bundled name or directory.
       decomposer_run: Directory of a training run (it may be going on), whose last checkpoint is
-        evaluated in place of ``decomposer``.
+        evaluated in place of ``decomposer``, with its depth released wholly, as it would ship.
       faces: Faces to evaluate; the R^2 need several times as many as the latent is long.
       source: Whether to draw them from the generator or from the face stream.
       seed: Seeds the faces; disjoint from the seeds of training.
@@ -94,14 +93,13 @@ class Options:
 
 
 def decompose(
-    decomposer: Decomposer, images: Float[np.ndarray, "n h w 3"], release: float = 1.0
+    decomposer: Decomposer, images: Float[np.ndarray, "n h w 3"]
 ) -> dict[str, np.ndarray]:
     """The decomposer's measurements and pictures.
 
     Args:
       decomposer: The networks.
       images: In [-1, 1].
-      release: Share of the depth network, see `Decomposer.depth`.
 
     Returns:
       Arrays by name: pitch, yaw, roll in degrees; ambient, diffuse, light_x, light_y as in
@@ -111,7 +109,7 @@ def decompose(
 
     @jax.jit
     def run(x):
-        parts = decomposer(x, release)
+        parts = decomposer(x)
         drawn, covered = decomposer.render(parts)
         return {
             "angles": jnp.degrees(parts.view[:, :3]),
@@ -235,7 +233,6 @@ def cross_check(
     faces: FaceSet,
     decomposed: dict[str, np.ndarray],
     landmarks: dict[str, np.ndarray],
-    release: float,
 ) -> dict:
     """Measures mirrored faces and the decomposer's own pictures.
 
@@ -244,7 +241,6 @@ def cross_check(
       faces: The faces.
       decomposed: From `decompose`.
       landmarks: From `landmark_measurements`.
-      release: As for `decompose`.
 
     Returns:
       ``mirror_consistency`` of both measurements; ``pictures``, how the landmarks' angles on the
@@ -257,7 +253,7 @@ def cross_check(
     rebuilt = landmark_measurements(decomposed["reconstruction"])
     return {
         "mirror_consistency": {
-            "decomposer": mirror_consistency(decomposed, decompose(decomposer, mirrored, release)),
+            "decomposer": mirror_consistency(decomposed, decompose(decomposer, mirrored)),
             "landmarks": mirror_consistency(landmarks, landmark_measurements(mirrored)),
         },
         "pictures": {
@@ -283,7 +279,7 @@ def main(options: Options) -> None:
 
 
 def _run(options: Options, output: pathlib.Path) -> None:
-    decomposer, release, name = _decomposer(options)
+    decomposer, name = _decomposer(options)
     seed, size = _SEED_OFFSET + options.seed, decomposer.config.image_size
     if options.source == "stream":
         faces, source = face_set(stream_source(seed, size), options.faces), "the face stream"
@@ -292,12 +288,12 @@ def _run(options: Options, output: pathlib.Path) -> None:
         source = options.generator
 
     landmarks = landmark_measurements(faces.images)
-    decomposed = decompose(decomposer, faces.images, release)
+    decomposed = decompose(decomposer, faces.images)
     report = {"decomposer": name, "source": source, "seed": options.seed}
     report |= evaluate(faces, decomposed, landmarks)
     report["reconstruction"] = picture_error(faces.images, decomposed)
     if options.cross_checks:
-        report |= cross_check(decomposer, faces, decomposed, landmarks, release)
+        report |= cross_check(decomposer, faces, decomposed, landmarks)
     print_report(report, Console())
     worst = worst_ranked(decomposed["yaw"], landmarks["yaw"], _WORST)
     _write_json(output / "evaluation.json", report)
@@ -310,13 +306,12 @@ def _run(options: Options, output: pathlib.Path) -> None:
     )
 
 
-def _decomposer(options: Options) -> tuple[Decomposer, float, str]:
-    """The decomposer, the release of its depth, and its name."""
+def _decomposer(options: Options) -> tuple[Decomposer, str]:
+    """The decomposer and its name."""
     if options.decomposer_run is None:
-        return load_decomposer(options.decomposer), 1.0, options.decomposer
+        return load_decomposer(options.decomposer), options.decomposer
     decomposer, step = snapshot_decomposer(options.decomposer_run)
-    release = float(DecomposerLossConfig().release(step))
-    return decomposer, release, f"step {step} of {options.decomposer_run.name}"
+    return decomposer, f"step {step} of {options.decomposer_run.name}"
 
 
 def _angle_agreement(measured: dict, reference: dict) -> dict[str, dict]:

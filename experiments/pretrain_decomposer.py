@@ -229,6 +229,8 @@ def main(options: Options) -> None:
         raise FacesemError(
             "--loss.unfold-pitch goes with --couple-pitch and --loss.unfold; give all."
         )
+    if options.head_relief != 1 and not loss_config.surface:
+        raise FacesemError("--head-relief says to which surface; give --loss.surface a weight.")
     if paired and not loss_config.exchange:
         loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
     make_directory(options.directory)

@@ -188,9 +188,9 @@ def decomposer_loss(
         relief = relief_of_prior(parts.depth, c, window)
     off_surface = jnp.zeros(())
     if not _left_out(config.surface):
-        # The outer columns may be clamped.
-        off = jnp.abs(jnp.mean(parts.depth, axis=0) - surface)[:, 2:-2] / half_range
-        off_surface = jnp.mean(off * window[:, 2:-2])
+        off = jnp.abs(jnp.mean(parts.depth, axis=0) - surface) / half_range
+        held = window * (gaussian_bump(c.image_size, *config.surface_window) > jnp.exp(-1.0))
+        off_surface = jnp.mean(off * held)
     canonical = jnp.concatenate([parts.albedo, parts.depth[..., None] / half_range], axis=-1)
     symmetry = jnp.mean(jnp.abs(canonical - mirror(canonical)) * window[..., None])
     shared = jnp.zeros(())

@@ -42,6 +42,9 @@ class DecomposerLossConfig:
       surface: Weight of the mean absolute difference of the mean depth from a surface that is
         given, such as `facesem_jax.training.mean_head.mean_head_depth`, in units of half the depth
         range. Single faces differ from it as they like. It is multiplied by the release of depth.
+      surface_window: Half axes (x, y), in pixels of a 64-pixel image, of the ellipse in which the
+        mean depth is held to it. A head's outline is a steep wall, and a depth that is held to it
+        there changes by much with every change of the face.
       mirror_consistency: Weight of view and light on mirrored images.
       render_consistency: Weight of view and light on our own renders.
       upright: Weight of the batch's mean pitch beyond 2.5 degrees. Tilting the canonical face and
@@ -97,6 +100,7 @@ class DecomposerLossConfig:
     relief: float = 0.0
     relief_share: float = 0.8
     surface: float = 0.0
+    surface_window: tuple[float, float] = (25.0, 34.0)
     mirror_consistency: float = 0.5
     render_consistency: float = 1.0
     turn_consistency: float = 3.0

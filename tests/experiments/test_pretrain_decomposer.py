@@ -89,6 +89,7 @@ def test_exchange_without_pairs_is_refused(tmp_path):
         ({"hold_view": True}, "--start"),
         ({"couple_nod_faces": 8}, "give --couple steps"),
         ({"couple": 2, "couple_nod_faces": 8}, "give both"),
+        ({"head_relief": 1.4}, "give --loss.surface"),
         ({"loss": DecomposerLossConfig(unfold=1.0)}, "which --couple measures"),
         ({"loss": DecomposerLossConfig(unfold_pitch=1.0)}, "goes with --couple-pitch"),
     ],

@@ -149,12 +149,14 @@ def test_the_relief_counts_with_its_distance_from_the_share(tiny_decomposer, ima
 
 @pytest.mark.whole_run
 def test_the_mean_depth_is_held_to_a_surface(tiny_decomposer, images):
-    config = dataclasses.replace(BARE, surface=3.0)
+    config = dataclasses.replace(BARE, surface=3.0, surface_window=(20.0, 30.0))
     mean = jnp.mean(tiny_decomposer.depth(images), axis=0)
-    # Columns that may be clamped have no say, nor has what single faces differ by.
-    surface = (mean + 0.02).at[:, :2].set(7.0)
+    x = (np.arange(SIZE) - (SIZE - 1) / 2) * 64 / SIZE
+    inside = (x / 20) ** 2 + (x[:, None] / 30) ** 2 < 1
+    # What lies outside the ellipse has no say, nor has what single faces differ by.
+    surface = jnp.where(inside, mean + 0.02, 7.0)
     found = decomposer_loss(tiny_decomposer, images, 9, KEY, config, surface=surface)
-    own = 0.02 / 0.1  # Of half the range of depth.
+    own = inside.mean() * 0.02 / 0.1  # Of half the range of depth.
     np.testing.assert_allclose(found[1]["surface"], own, rtol=1e-4)
     np.testing.assert_allclose(found[0], np.sqrt(2) * found[1]["l1"] + 3 * own, rtol=1e-4)
     with pytest.raises(FacesemError, match="mean surface needs one"):
