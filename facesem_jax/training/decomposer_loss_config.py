@@ -131,6 +131,10 @@ class DecomposerLossConfig:
                 f"rotation_steps {self.rotation_steps} and rotation_start {self.rotation_start}: "
                 "use at least 0, and a share from 0 to 1."
             )
+        if not all(x > 0 for x in self.surface_window):
+            raise FacesemError(
+                f"surface_window is {self.surface_window}; use half axes above 0, in pixels."
+            )
         if self.known_shift < 0:
             raise FacesemError(f"known_shift is {self.known_shift}; use at least 0.")
         if not (self.unfold_spread > 0 and self.unfold_pitch_spread > 0):

@@ -163,6 +163,8 @@ def test_the_mean_depth_is_held_to_a_surface(tiny_decomposer, images):
         decomposer_loss(tiny_decomposer, images, 9, KEY, config)
     with pytest.raises(FacesemError, match="surface has shape"):
         decomposer_loss(tiny_decomposer, images, 9, KEY, config, surface=surface[None])
+    with pytest.raises(FacesemError, match="surface_window is"):
+        DecomposerLossConfig(surface_window=(25.0, 0.0))
 
 
 @pytest.mark.whole_run
