@@ -1,3 +1,6 @@
+import pathlib
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,6 +8,7 @@ import numpy as np
 import pytest
 
 import facesem_jax
+from experiments.photos import EDITS
 from facesem_jax.loading import bundled_names, resolve
 from facesem_jax.semantics import (
     apply_edit,
@@ -14,6 +18,7 @@ from facesem_jax.semantics import (
 )
 
 NAME = "digiface64"
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,22 @@ def test_the_pair_is_bundled_small_and_framed_for_itself():
     assert sum(p.stat().st_size for p in files) < 25e6
     crop = facesem_jax.load_crop(NAME)
     assert (crop.top, crop.left, crop.height, crop.width) == (0, 0, 1, 1)
+
+
+def test_components_that_documents_and_commands_name_are_there():
+    """Other weights have other components: what an example moves may be gone."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("experiments/*.py")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"--component ([a-z-]+-\d+)=", text))
+    named |= set(re.findall(r'"([a-z-]+-\d+)": -?\d', text)) | set(EDITS)
+    assert {"mouth-2", "yaw"} <= named
+    directions = facesem_jax.load_directions(NAME)
+    assert named <= set(directions.all_names)
+    card = (ROOT / "docs/model_card.md").read_text(encoding="utf-8")
+    card = card[card.index("## What the components are") : card.index("## Limits")]
+    assert set(re.findall(r"`([a-z-]+-\d+)`", card)) <= set(
+        facesem_jax.load_directions(NAME).labels
+    )
 
 
 def test_faces_are_images_that_differ(faces):
