@@ -8,7 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
+from experiments.landmarks import Angles
 from facesem_jax.checks import check_shape
+
+#: Yaw is compared within so many degrees to either side.
+LIMITS = (15.0, 30.0, 45.0)
 
 
 class Agreement(NamedTuple):
@@ -134,7 +138,7 @@ def slope_between(
     """
     measured, reference = _both_finite(measured, reference)
     factor = _axis(measured, reference)
-    inside = np.abs(measured / factor + reference) <= 2 * limit
+    inside = np.abs(measured + factor * reference) <= 2 * limit * factor
     return _axis(measured[inside], reference[inside])
 
 
@@ -164,6 +168,37 @@ def bands(
         correlation = agreement(m, r).correlation
         result.append(Band(low, high, len(m), correlation, _ratio(along, mean), mean, along))
     return result
+
+
+def angle_agreement(measured: dict, reference: dict) -> dict[str, dict]:
+    """`agreement` of pitch, yaw and roll, as plain numbers.
+
+    Args:
+      measured: Degrees by name, each (n,); NaN where there is none.
+      reference: Likewise.
+    """
+    return {k: agreement(measured[k], reference[k])._asdict() for k in Angles._fields}
+
+
+def pose_agreement(measured: dict, reference: dict, edges: Sequence[float]) -> dict:
+    """How angles follow a reference, and yaw near the front and far from it.
+
+    Args:
+      measured: Degrees by name, each (n,); NaN where there is none.
+      reference: Likewise.
+      edges: Of the bands of the reference's yaw, degrees.
+
+    Returns:
+      A tree of plain numbers: ``agreement`` by angle; of yaw ``yaw_within`` and ``yaw_between``
+      (`slope_between`) by limit, and ``yaw_reading`` by band.
+    """
+    yaw = measured["yaw"], reference["yaw"]
+    return {
+        "agreement": angle_agreement(measured, reference),
+        "yaw_within": {f"{limit:g}": within(*yaw, limit)._asdict() for limit in LIMITS},
+        "yaw_between": {f"{limit:g}": slope_between(*yaw, limit) for limit in LIMITS},
+        "yaw_reading": [band._asdict() for band in bands(*yaw, edges)],
+    }
 
 
 def worst_ranked(

@@ -6,7 +6,6 @@ Needs mediapipe (see `experiments.landmarks`). Writes ``evaluation.json`` and ``
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Literal
 
@@ -17,10 +16,11 @@ from jaxtyping import Float
 from rich.console import Console
 
 from experiments.agreement import (
+    LIMITS,
     agreement,
+    angle_agreement,
     bands,
-    slope_between,
-    within,
+    pose_agreement,
     worst_ranked,
 )
 from experiments.evaluation_report import print_report, worst_sheet
@@ -31,9 +31,9 @@ from experiments.face_measures import (
     nearest_points,
 )
 from experiments.face_sources import FaceSet, face_set, generator_source, stream_source
-from experiments.landmarks import check_installed, landmark_measurements
+from experiments.landmarks import Angles, check_installed, landmark_measurements
 from experiments.output_directory import OutputDirectory
-from experiments.run_record import finite_tree
+from experiments.run_record import write_json
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax import load_decomposer
 from facesem_jax.checks import check_seed
@@ -47,9 +47,8 @@ FILES = ("evaluation.json", "worst_yaw.png")
 _BATCH = 50
 #: Far from the seeds of any training.
 _SEED_OFFSET = 1000
-_ANGLES = ("pitch", "yaw", "roll")
+_ANGLES = Angles._fields
 _LIGHTS = ("ambient", "diffuse", "light_x", "light_y")
-_LIMITS = (15.0, 30.0, 45.0)
 #: Edges of the bands in which a landmark yaw is said to be read as so much.
 _READ = tuple(range(0, 70, 10))
 #: Factor of a left-right mirror on each measurement.
@@ -162,11 +161,8 @@ def evaluate(
     return {
         "faces": len(faces.images),
         "found": found / len(faces.images),
-        "agreement": _angle_agreement(decomposed, landmarks),
-        "yaw_within": {f"{limit:g}": within(*yaw, limit)._asdict() for limit in _LIMITS},
-        "yaw_between": {f"{limit:g}": slope_between(*yaw, limit) for limit in _LIMITS},
-        "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *_LIMITS))],
-        "yaw_reading": [band._asdict() for band in bands(*yaw, _READ)],
+        **pose_agreement(decomposed, landmarks, _READ),
+        "yaw_bands": [band._asdict() for band in bands(*yaw, (0.0, *LIMITS))],
         "linear_r2": {
             "latent": faces.latent_name,
             "values": {
@@ -257,9 +253,9 @@ def cross_check(
             "landmarks": mirror_consistency(landmarks, landmark_measurements(mirrored)),
         },
         "pictures": {
-            "canonical": _angle_agreement(canonical, landmarks),
-            "reconstruction": _angle_agreement(rebuilt, landmarks),
-            "drawn": _angle_agreement(rebuilt, decomposed),
+            "canonical": angle_agreement(canonical, landmarks),
+            "reconstruction": angle_agreement(rebuilt, landmarks),
+            "drawn": angle_agreement(rebuilt, decomposed),
         },
     }
 
@@ -296,7 +292,7 @@ def _run(options: Options, output: pathlib.Path) -> None:
         report |= cross_check(decomposer, faces, decomposed, landmarks)
     print_report(report, Console())
     worst = worst_ranked(decomposed["yaw"], landmarks["yaw"], _WORST)
-    _write_json(output / "evaluation.json", report)
+    write_json(output / "evaluation.json", report)
     worst_sheet(
         output / "worst_yaw.png",
         faces.images[worst],
@@ -312,14 +308,6 @@ def _decomposer(options: Options) -> tuple[Decomposer, str]:
         return load_decomposer(options.decomposer), options.decomposer
     decomposer, step = snapshot_decomposer(options.decomposer_run)
     return decomposer, f"step {step} of {options.decomposer_run.name}"
-
-
-def _angle_agreement(measured: dict, reference: dict) -> dict[str, dict]:
-    return {k: agreement(measured[k], reference[k])._asdict() for k in _ANGLES}
-
-
-def _write_json(path: pathlib.Path, tree) -> None:
-    path.write_text(json.dumps(finite_tree(tree), indent=2) + "\n")
 
 
 if __name__ == "__main__":

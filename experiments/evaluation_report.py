@@ -25,19 +25,11 @@ def print_report(report: dict, console: Console) -> None:
       console: Where to.
     """
     console.print(f"{report['decomposer']} on {report['faces']} faces of {report['source']}")
-    within = {f"yaw, ±{k}°": v for k, v in report["yaw_within"].items()}
-    _print_agreement(console, "decomposer against landmarks", report["agreement"] | within)
-    between = ", ".join(f"{slope:.2f} within {k}°" for k, slope in report["yaw_between"].items())
-    console.print(f"yaw, slope where both may err: {between}")
+    print_pose_agreement(report, "decomposer against landmarks", "|yaw| of landmarks", console)
     table = Table("|yaw| of landmarks", "n", "r", "gain")
     for band in report["yaw_bands"]:
         numbers = (f"{band[k]:.3f}" for k in ("correlation", "gain"))
-        table.add_row(f"{band['low']:g}° to {band['high']:g}°", str(band["count"]), *numbers)
-    console.print(table)
-    table = Table("|yaw| of landmarks", "n", "mean", "reads as")
-    for band in report["yaw_reading"]:
-        degrees = (f"{band[k]:.1f}°" for k in ("reference", "reading"))
-        table.add_row(f"{band['low']:g}° to {band['high']:g}°", str(band["count"]), *degrees)
+        table.add_row(_range(band), str(band["count"]), *numbers)
     console.print(table)
     if "reconstruction" in report:
         found = report["reconstruction"]
@@ -68,6 +60,30 @@ def print_report(report: dict, console: Console) -> None:
         f"mean range of depth: {depth['range']:.3f}",
         soft_wrap=True,
     )
+
+
+def print_pose_agreement(report: dict, title: str, reference: str, console: Console) -> None:
+    """Prints what `experiments.agreement.pose_agreement` found.
+
+    Args:
+      report: Its result, perhaps with more.
+      title: Of the first table.
+      reference: What the bands are of.
+      console: Where to.
+    """
+    within = {f"yaw, ±{k}°": v for k, v in report["yaw_within"].items()}
+    _print_agreement(console, title, report["agreement"] | within)
+    between = ", ".join(f"{slope:.2f} within {k}°" for k, slope in report["yaw_between"].items())
+    console.print(f"yaw, slope where both may err: {between}")
+    table = Table(reference, "n", "mean", "reads as")
+    for band in report["yaw_reading"]:
+        degrees = (f"{band[k]:.1f}°" for k in ("reference", "reading"))
+        table.add_row(_range(band), str(band["count"]), *degrees)
+    console.print(table)
+
+
+def _range(band: dict) -> str:
+    return f"{band['low']:g}° to {band['high']:g}°"
 
 
 def _print_agreement(console: Console, title: str, rows: dict[str, dict]) -> None:

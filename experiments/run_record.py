@@ -71,6 +71,11 @@ def finite_tree(tree: Any) -> Any:
     return finite(tree) if isinstance(tree, float) else tree
 
 
+def write_json(path: pathlib.Path, tree: Any) -> None:
+    """Writes a tree of plain numbers, ``null`` in the place of NaN."""
+    path.write_text(json.dumps(finite_tree(tree), indent=2) + "\n", encoding="utf-8")
+
+
 def write_metrics(directory: pathlib.Path, metrics: Mapping) -> None:
     """Writes ``metrics.json``.
 

@@ -15,6 +15,7 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.heads import (
     HeadModel,
     HeadParameters,
+    HeadSampling,
     HeadScene,
     draw_heads,
     load_heads,
@@ -59,7 +60,13 @@ class HeadSet:
         return (self.coded_depth[rows] / 65535 * (_FAR - _NEAR) + _NEAR).astype(np.float32)
 
 
-def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None) -> HeadSet:
+def draw_set(
+    seed: int,
+    count: int,
+    track: Track,
+    model: HeadModel | None = None,
+    sampling: HeadSampling | None = None,
+) -> HeadSet:
     """Draws a set.
 
     Args:
@@ -67,6 +74,7 @@ def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None
       count: Heads.
       track: Progress over calls of the renderer.
       model: Of the heads; the bundled one if ``None``.
+      sampling: Spread of view, light and expression; the default if ``None``.
 
     Raises:
       FacesemError: On fewer than 1 head.
@@ -75,7 +83,7 @@ def draw_set(seed: int, count: int, track: Track, model: HeadModel | None = None
         raise FacesemError(f"A set of {count} heads was asked for; use at least 1.")
     model = load_heads() if model is None else model
     pieces = []
-    for heads in _sampled(model, seed, count, track):
+    for heads in _sampled(model, seed, count, track, sampling):
         drawn = jax.tree.map(np.asarray, draw_heads(model, heads))
         coded = np.clip((drawn.depth - _NEAR) / (_FAR - _NEAR), 0, 1) * 65535
         pieces.append(
@@ -113,10 +121,12 @@ def frontal_depth(
     return depth, mask
 
 
-def _sampled(model: HeadModel, seed: int, count: int, track: Track) -> Iterator[HeadParameters]:
+def _sampled(
+    model: HeadModel, seed: int, count: int, track: Track, sampling: HeadSampling | None = None
+) -> Iterator[HeadParameters]:
     """A set's parameters, call by call of the renderer."""
     size, chunks = min(_CHUNK, count), -(-count // _CHUNK)
-    sample = jax.jit(lambda key: sample_heads(model, key, size))
+    sample = jax.jit(lambda key: sample_heads(model, key, size, sampling))
     for chunk in track(range(chunks), "drawing heads", chunks):
         yield sample(jax.random.fold_in(jax.random.key(seed), chunk))
 

@@ -10,6 +10,7 @@ from experiments import agreement as a
 from experiments import evaluate_pair, face_measures
 from experiments.evaluation_report import print_report
 from experiments.face_sources import FaceSet
+from experiments.run_record import write_json
 from experiments.training_snapshot import snapshot_decomposer
 from facesem_jax.errors import FacesemError
 
@@ -84,6 +85,7 @@ def test_the_slope_between_two_that_err_is_even_where_the_least_squares_line_ben
     assert found[1] < 0.85 * found[0]
     assert np.isnan(a.slope_between(m, np.zeros(len(m)), 15))
     assert np.isnan(a.slope_between(m[:2], r[:2], 15))
+    assert a.slope_between(np.zeros(len(r)), r, 15) == 0
 
 
 def test_bands_give_a_flipped_sign_a_negative_gain():
@@ -203,7 +205,7 @@ def test_mirror_consistency_puts_the_signs_right():
 
 
 def test_json_has_null_for_nan(tmp_path):
-    evaluate_pair._write_json(tmp_path / "e.json", {"a": [float("nan"), 1.5], "b": {"c": None}})
+    write_json(tmp_path / "e.json", {"a": [float("nan"), 1.5], "b": {"c": None}})
     assert json.loads((tmp_path / "e.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}
     assert [p.name for p in tmp_path.iterdir()] == ["e.json"]
 
