@@ -16,7 +16,7 @@ from experiments.face_sources import stream_batches
 from experiments.generator_recipe import GENERATOR, Options
 from experiments.output_files import make_directory, write_files
 from experiments.semantic_targets import anchored_batches, readout_size, semantic_anchor
-from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from experiments.training_loop import cosine_tail, restore_latest, run_training
 from facesem_jax import load_encoder, load_generator
 from facesem_jax.array_files import npy_bytes, read_array
 from facesem_jax.checkpoint import checkpoint_digest
@@ -77,7 +77,7 @@ def autoencode(options: Options) -> None:
 
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     run_training(
-        LoopConfig(options.steps, options.directory / "autoencode"),
+        options.loop("autoencode"),
         state,
         make_step(graph, loss, optimizer),
         batch,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from convert.face_stream import load_dcgan
@@ -65,7 +66,7 @@ def stream_source(seed: int, size: int = 64) -> LatentSource:
     draw = jax.jit(lambda dcgan, z: stream_faces(dcgan, z, size))
     return LatentSource(
         lambda index, count: stream_latents(seed, index, count, z_dim),
-        lambda z: draw(dcgan, z),
+        Partial(draw, dcgan),
         "z",
         z_dim,
     )
@@ -107,18 +108,18 @@ def stream_batches(seed: int, batch_size: int) -> tuple[Callable[[int], Faces], 
       batch_size: Faces per step.
 
     Returns:
-      A function of the step's number, and the size of the source's z.
+      A function of the step's number, whose arrays are arguments, and the size of the source's z.
 
     Raises:
       FacesemError: If the stream's package is not installed.
     """
     source = stream_source(seed)
 
-    def batch(step: int) -> Faces:
+    def batch(draw, step: int) -> Faces:
         z = source.latents(step, batch_size)
-        return Faces(source.draw(z), z)
+        return Faces(draw(z), z)
 
-    return batch, source.z_dim
+    return Partial(batch, source.draw), source.z_dim
 
 
 def face_set(source: LatentSource, count: int, first: int = 0) -> FaceSet:

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Literal
 
+from experiments.training_loop import LoopConfig, steps_per_call
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.training.autoencode import AutoencodeConfig
 from facesem_jax.training.finetune import FinetuneConfig
@@ -49,6 +50,8 @@ class Options:
         source's latents in their place.
       angles: What each of the three angles counts among those semantics, where others count 1.
       mouth: What each component of the albedo about the mouth counts.
+      steps_per_call: Steps that one compiled program takes, its faces drawn there; 0 for 16 on an
+        accelerator and 1 on a CPU.
       autoencode: Weights of stage (a).
       finetune: Weights of stage (c).
     """
@@ -65,6 +68,7 @@ class Options:
     anchor: str = "digiface64"
     angles: float = 8.0
     mouth: float = 2.5
+    steps_per_call: int = 0
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
 
@@ -77,3 +81,9 @@ class Options:
             batch_size=self.batch_size or batch_size,
             learning_rate=self.learning_rate or learning_rate,
         )
+
+    def loop(self, name: str, sheet_steps: int = 1000) -> LoopConfig:
+        """How the stage's training is driven; ``name`` is that of its directory."""
+        calls = steps_per_call(self.steps_per_call)
+        directory = self.directory / name
+        return LoopConfig(self.steps, directory, sheet_steps=sheet_steps, steps_per_call=calls)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.tree_util import Partial
 from rich.progress import track
 
 from experiments.autoencode_stage import WhiteSpace, cached, previous_state, white_space
 from experiments.generator_recipe import GENERATOR, Options
-from experiments.training_loop import LoopConfig, cosine_tail, run_training
+from experiments.training_loop import cosine_tail, run_training
 from facesem_jax.conv import PRECISION
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.training.latent_flow import (
@@ -65,7 +66,7 @@ def _train(options: Options, name: str, graph, state, loss, batch, faces) -> Non
         return grid(rgb(images).reshape(8, 8, *images.shape[1:]))
 
     run_training(
-        LoopConfig(options.steps, options.directory / name),
+        options.loop(name),
         state,
         make_step(graph, loss, _optimizer(options)),
         batch,
@@ -98,14 +99,14 @@ def fit_flow(options: Options) -> None:
     def loss(velocity, w, step):
         return flow_loss(velocity, w, jax.random.fold_in(noise, step))
 
-    def batch(step):
+    def batch(encodings, step):
         return encodings[_some(rows, step, len(encodings), options.batch_size)]
 
     def faces(velocity, z):
         y = carried(velocity, z)
         return space.synthesis(jnp.dot(y, scale.inverse, precision=PRECISION))
 
-    _train(options, "flow", graph, state, loss, batch, faces)
+    _train(options, "flow", graph, state, loss, Partial(batch, encodings), faces)
 
 
 def _carried_pairs(options: Options) -> tuple[jax.Array, jax.Array]:
@@ -137,14 +138,14 @@ def fit_mapping(options: Options) -> None:
     def loss(mapping, pairs, step):
         return distillation_loss(mapping, *pairs, scale, jax.random.fold_in(slices, step))
 
-    def batch(step):
+    def batch(z, y, step):
         chosen = _some(rows, step, len(z), options.batch_size)
         return z[chosen], y[chosen]
 
     def faces(mapping, z):
         return space.synthesis(mapping(z))
 
-    _train(options, "mapping", graph, state, loss, batch, faces)
+    _train(options, "mapping", graph, state, loss, Partial(batch, z, y), faces)
 
 
 def centre_mapping(mapping: Mapping) -> Mapping:

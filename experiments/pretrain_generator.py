@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+from jax.tree_util import Partial
 
 from experiments.autoencode_stage import autoencode, previous_state, white_space
 from experiments.face_sources import stream_batches
@@ -22,7 +23,7 @@ from experiments.mapping_stage import (
     fit_mapping,
     trained_mapping,
 )
-from experiments.training_loop import LoopConfig, cosine_tail, run_training
+from experiments.training_loop import cosine_tail, run_training
 from facesem_jax.command_line import run_command
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.mapping import Mapping
@@ -76,8 +77,8 @@ def finetune(options: Options) -> None:
     graphs, optimizers, state = finetune_game(options, player)
     key = jax.random.key(options.seed + 10)
 
-    def batch(step):
-        return GameBatch(faces(step), step % options.finetune.interval == 0)
+    def batch(faces, step, regularise):
+        return GameBatch(faces(step), regularise)
 
     def generator_side(player, batch, step):
         (batch, critic), random = batch, jax.random.fold_in(key, 2 * step)
@@ -100,11 +101,12 @@ def finetune(options: Options) -> None:
         return grid(np.stack(rows))
 
     run_training(
-        LoopConfig(options.steps, options.directory / "finetune", sheet_steps=250),
+        options.loop("finetune", sheet_steps=250),
         state,
         make_game_step(graphs, (generator_side, critic_side), optimizers),
-        batch,
+        Partial(batch, faces),
         sheet,
+        kind=lambda step: step % options.finetune.interval == 0,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from rich.progress import track
 
 from experiments.face_sources import stream_source
@@ -65,12 +66,13 @@ def anchored_batches(
       anchor: Images to targets.
 
     Returns:
-      A function of the step's number, and the number of targets.
+      A function of the step's number, whose arrays are arguments where those of ``faces`` are, and
+      the number of targets.
     """
     see = jax.jit(lambda anchor, x: anchor(x))
 
-    def batch(step: int) -> Faces:
+    def batch(faces, anchor, step: int) -> Faces:
         images = faces(step).images
         return Faces(images, see(anchor, images))
 
-    return batch, anchor.projection.matrix.shape[1]
+    return Partial(batch, faces, anchor), anchor.projection.matrix.shape[1]

@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from jax.tree_util import Partial
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,6 +39,8 @@ class LoopConfig:
       checkpoint_seconds: Seconds between checkpoints.
       sheet_steps: Steps between sample sheets.
       log_steps: Steps between lines of ``log.jsonl``.
+      steps_per_call: Steps that one compiled program takes, at most. On an accelerator a small
+        network's step is over before the next one is sent; on a CPU loops of convolutions are slow.
     """
 
     steps: int
@@ -45,6 +48,25 @@ class LoopConfig:
     checkpoint_seconds: float = 180.0
     sheet_steps: int = 1000
     log_steps: int = 50
+    steps_per_call: int = 1
+
+
+def steps_per_call(asked: int, backend: str | None = None) -> int:
+    """Steps that one compiled program takes: what was asked for, or where that is 0, the default.
+
+    Args:
+      asked: By the user.
+      backend: JAX's; the default one if ``None``.
+
+    Returns:
+      16 on an accelerator and 1 on a CPU, unless another number was asked for.
+
+    Raises:
+      FacesemError: On a number below 0.
+    """
+    if asked < 0:
+        raise FacesemError(f"steps_per_call is {asked}; expected 0 for the default, or more.")
+    return asked or (1 if (backend or jax.default_backend()) == "cpu" else 16)
 
 
 def cosine_tail(learning_rate: float, steps: int, tail: float = 0.4) -> optax.Schedule:
@@ -115,9 +137,10 @@ def run_training(
     config: LoopConfig,
     state: State,
     step: Callable[[State, Any], tuple[State, dict]],
-    batch: Callable[[int], Any],
+    batch: Callable[..., Any],
     sheet: Callable[[State], np.ndarray] | None = None,
     prepare: Callable[[int, State, Any], tuple[State, Any]] | None = None,
+    kind: Callable[[int], Hashable] | None = None,
 ) -> State:
     """Trains to ``config.steps``, from the last checkpoint if there is one.
 
@@ -125,22 +148,28 @@ def run_training(
       config: How to drive the run.
       state: The start (and the template of the checkpoints).
       step: Pure step function; compiled here, its state donated.
-      batch: Step number to batch, so that a resumed run sees what an uninterrupted one sees.
+      batch: Step number to batch, so that a resumed run sees what an uninterrupted one sees. For
+        several steps per call it is compiled into them, with a number that is traced: then it
+        must be pure, and a `jax.tree_util.Partial` whose arguments hold its arrays.
       sheet: State to an RGB picture (h, w, 3) in [0, 255], written now and then.
       prepare: ``(step number, state, batch)`` to the state and the batch that the step takes, for
         what depends on the state: directions measured anew every so many steps, and kept in the
-        state so that a resumed run has them; the pictures drawn along them.
+        state so that a resumed run has them; the pictures drawn along them. Such steps go one by
+        one.
+      kind: Step number to what is compiled separately; ``batch`` is called with both. A program
+        takes steps of one kind alone.
 
     Returns:
       The final state, checkpointed.
 
     Raises:
-      FacesemError: If the loss stops being finite, or a checkpoint does not fit.
+      FacesemError: If the loss stops being finite, or a checkpoint does not fit, or several steps
+        per call are asked for where they cannot be.
     """
+    call = _Calls(config, step, batch, prepare, kind)
     make_directory(config.directory)
     restored = restore_latest(config.directory, state)
     state = state if restored is None else restored
-    compiled = jax.jit(step, donate_argnums=0)
     start = int(state.step)
     columns = (
         TextColumn("{task.description}"),
@@ -169,20 +198,22 @@ def run_training(
             manager.wait_until_finished()
 
         saved, began = time.monotonic(), time.monotonic()
-        for number in range(start, config.steps):
-            given = batch(number)
-            if prepare is not None:
-                state, given = prepare(number, state, given)
-            state, terms = compiled(state, given)
-            done = number + 1
-            if done % config.log_steps == 0 or done == config.steps:
+        done = start
+        while done < config.steps:
+            before = done
+            state, terms, done = call(state, done)
+
+            def reached(every, before=before, done=done):
+                return done // every > before // every or done == config.steps
+
+            if reached(config.log_steps):
                 values = check(done, terms)
                 seconds = round(time.monotonic() - began, 1)
                 log.write(json.dumps({"step": done, "seconds": seconds} | values) + "\n")
                 log.flush()
                 shown = f"loss {values['loss']:.4f}"
                 progress.update(task, completed=done, description=shown)
-            if sheet is not None and (done % config.sheet_steps == 0 or done == config.steps):
+            if sheet is not None and reached(config.sheet_steps):
                 _write_picture(config.directory / f"sheet_{done:06d}.png", sheet(state))
             if time.monotonic() - saved > config.checkpoint_seconds:
                 check(done, terms)  # A state that diverged must not become the one to resume from.
@@ -191,6 +222,45 @@ def run_training(
         if config.steps > start:
             save(config.steps)
     return state
+
+
+class _Calls:
+    """Takes a run's next steps: one, or as many as go together."""
+
+    def __init__(self, config: LoopConfig, step, batch, prepare, kind):
+        if config.steps_per_call > 1 and (prepare is not None or not isinstance(batch, Partial)):
+            raise FacesemError(
+                f"steps_per_call is {config.steps_per_call}; this training takes its steps one by "
+                "one."
+            )
+        self.config, self.batch, self.prepare, self.kind = config, batch, prepare, kind
+        self.single = jax.jit(step, donate_argnums=0)
+
+        def several_steps(state, batch, start, count, given):
+            def one(state, number):
+                return step(state, batch(number, *given))
+
+            state, terms = jax.lax.scan(one, state, start + jnp.arange(count))
+            return state, jax.tree.map(lambda x: x[-1], terms)
+
+        self.several = jax.jit(several_steps, static_argnames=("count", "given"), donate_argnums=0)
+
+    def _given(self, number: int) -> tuple:
+        return () if self.kind is None else (self.kind(number),)
+
+    def __call__(self, state, number: int):
+        """The state, its terms and the number of steps after the steps that follow ``number``."""
+        given, end = self._given(number), number + 1
+        last = min(number + self.config.steps_per_call, self.config.steps)
+        while end < last and self._given(end) == given:
+            end += 1
+        if end > number + 1:
+            state, terms = self.several(state, self.batch, number, count=end - number, given=given)
+            return state, terms, end
+        data = self.batch(number, *given)
+        if self.prepare is not None:
+            state, data = self.prepare(number, state, data)
+        return *self.single(state, data), number + 1
 
 
 def _write_picture(path: pathlib.Path, picture: np.ndarray) -> None:

@@ -7,9 +7,16 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.tree_util import Partial
 from PIL import Image
 
-from experiments.training_loop import LoopConfig, cosine_tail, restore_latest, run_training
+from experiments.training_loop import (
+    LoopConfig,
+    cosine_tail,
+    restore_latest,
+    run_training,
+    steps_per_call,
+)
 from facesem_jax.errors import FacesemError
 from facesem_jax.generators.layers import Buffer
 from facesem_jax.training.state import init_state, make_step
@@ -82,6 +89,77 @@ def test_a_resumed_run_equals_an_uninterrupted_one(uninterrupted, tmp_path):
     moved = np.abs(np.asarray(second.params["kernel"][...] - first.params["kernel"][...]))
     assert moved.max() > 1e-3
     assert [line["step"] for line in _log(tmp_path / "run")] == [2, 3, 4, 6]
+
+
+def _scaled(scale, number, doubled=False):
+    x, y = _batch(number)
+    return x, (2 if doubled else scale) * y
+
+
+def _third(number):
+    return number % 3 == 0
+
+
+@pytest.mark.parametrize("several", [2, 4, 9])
+def test_several_steps_per_call_are_the_same_steps(uninterrupted, tmp_path, several):
+    graph, state = _start()
+    config = LoopConfig(6, tmp_path / "run", log_steps=2, steps_per_call=several)
+    found = run_training(config, state, _step(graph), Partial(_scaled, jnp.ones(())))
+    assert int(found.step) == 6
+    chex.assert_trees_all_close(_arrays(found), _arrays(uninterrupted[1]), rtol=1e-5, atol=1e-6)
+    lines = _log(tmp_path / "run")
+    assert [line["step"] for line in lines] == {2: [2, 4, 6], 4: [4, 6], 9: [6]}[several]
+    # The terms are those of the last step, not of the call's first.
+    assert lines[-1]["loss"] == pytest.approx(_log(uninterrupted[0])[-1]["loss"], rel=1e-4)
+    chex.assert_trees_all_equal(restore_latest(tmp_path / "run", _start()[1]).params, found.params)
+
+
+def test_a_call_takes_steps_of_one_kind(tmp_path):
+    found, traced = {}, []
+
+    def batch(scale, number, doubled):
+        if isinstance(number, jax.core.Tracer):
+            traced.append(doubled)
+        return _scaled(scale, number, doubled)
+
+    for several in (1, 3):
+        graph, state = _start()
+        config = LoopConfig(7, tmp_path / str(several), log_steps=1, steps_per_call=several)
+        given = Partial(batch, jnp.ones(()))
+        found[several] = run_training(config, state, _step(graph), given, kind=_third)
+    chex.assert_trees_all_close(_arrays(found[3]), _arrays(found[1]), rtol=1e-5, atol=1e-6)
+    # Steps 0, 3 and 6 go alone, 1 and 2, 4 and 5 together; they share one program.
+    assert [line["step"] for line in _log(tmp_path / "3")] == [1, 3, 4, 6, 7]
+    assert traced and not any(traced)
+
+
+def test_a_run_goes_on_with_another_number_of_steps_per_call(uninterrupted, tmp_path):
+    for steps, several in ((3, 1), (5, 2), (6, 4)):
+        graph, state = _start()
+        config = LoopConfig(steps, tmp_path / "run", steps_per_call=several)
+        state = run_training(config, state, _step(graph), Partial(_scaled, jnp.ones(())))
+    chex.assert_trees_all_close(_arrays(state), _arrays(uninterrupted[1]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("obstacle", ["prepare", "closure"])
+def test_steps_that_cannot_go_together_are_refused(tmp_path, obstacle):
+    graph, state = _start()
+    config = LoopConfig(6, tmp_path / "run", steps_per_call=2)
+    batch, prepare = Partial(_scaled, jnp.ones(())), None
+    if obstacle == "prepare":
+        prepare = lambda number, state, batch: (state, batch)  # noqa: E731
+    else:
+        batch = _batch
+    with pytest.raises(FacesemError, match="steps_per_call is 2; this training takes its steps"):
+        run_training(config, state, _step(graph), batch, prepare=prepare)
+    assert not (tmp_path / "run").exists()
+
+
+def test_accelerators_take_several_steps_per_call():
+    assert steps_per_call(0, "cpu") == 1 and steps_per_call(0, "gpu") == 16
+    assert steps_per_call(5, "cpu") == steps_per_call(5, "tpu") == 5
+    with pytest.raises(FacesemError, match="steps_per_call is -1; expected 0"):
+        steps_per_call(-1)
 
 
 def test_the_log_has_every_term(uninterrupted):
