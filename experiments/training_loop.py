@@ -202,18 +202,16 @@ def run_training(
         while done < config.steps:
             before = done
             state, terms, done = call(state, done)
-
-            def reached(every, before=before, done=done):
-                return done // every > before // every or done == config.steps
-
-            if reached(config.log_steps):
+            last = done == config.steps
+            if last or done // config.log_steps > before // config.log_steps:
                 values = check(done, terms)
                 seconds = round(time.monotonic() - began, 1)
                 log.write(json.dumps({"step": done, "seconds": seconds} | values) + "\n")
                 log.flush()
                 shown = f"loss {values['loss']:.4f}"
                 progress.update(task, completed=done, description=shown)
-            if sheet is not None and reached(config.sheet_steps):
+            due = last or done // config.sheet_steps > before // config.sheet_steps
+            if sheet is not None and due:
                 _write_picture(config.directory / f"sheet_{done:06d}.png", sheet(state))
             if time.monotonic() - saved > config.checkpoint_seconds:
                 check(done, terms)  # A state that diverged must not become the one to resume from.
@@ -231,7 +229,7 @@ class _Calls:
         if config.steps_per_call > 1 and (prepare is not None or not isinstance(batch, Partial)):
             raise FacesemError(
                 f"steps_per_call is {config.steps_per_call}; this training takes its steps one by "
-                "one."
+                "one: use 1."
             )
         self.config, self.batch, self.prepare, self.kind = config, batch, prepare, kind
         self.single = jax.jit(step, donate_argnums=0)

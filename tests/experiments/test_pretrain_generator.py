@@ -56,7 +56,7 @@ def _run(directory, steps_per_call):
     )
     for stage, steps in STEPS.items():
         main(dataclasses.replace(options, stage=stage, steps=steps))
-    return trained_player(dataclasses.replace(options, stage="finetune", steps=7))
+    return trained_player(dataclasses.replace(options, stage="finetune", steps=STEPS["finetune"]))
 
 
 @pytest.mark.whole_run
