@@ -85,9 +85,9 @@ def autoencode(options: Options) -> None:
     )
 
 
-def previous_state(directory: pathlib.Path, stage: str, template):
-    """The last state of an earlier stage."""
-    state = restore_latest(directory / stage, template)
+def previous_state(directory: pathlib.Path, stage: str, template, *, extra: bool = False):
+    """The last state of an earlier stage; ``extra`` as for `restore_latest`."""
+    state = restore_latest(directory / stage, template, extra=extra)
     if state is None:
         raise FacesemError(
             f"{directory / stage} holds no checkpoint; run --stage {stage} first (same directory)."

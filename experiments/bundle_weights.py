@@ -7,6 +7,7 @@ Each part is written whole or not at all.
 
 import dataclasses
 import pathlib
+from typing import Literal
 
 from flax import nnx
 
@@ -29,23 +30,23 @@ class Options:
       decomposer_run: Directory of `experiments.pretrain_decomposer`; empty for none.
       output: Where generator, encoder and decomposer go; each must not exist yet.
       dtype: Stored type, "float16" or "float32".
-      finetuned: Take the generator after stage (c); otherwise after stage (b).
-      start: What the run's stage (b) was given as ``--start``, if anything.
+      stage: Of the generator's run, whose networks to take.
+      start: What that run was given as ``--start``, if anything.
     """
 
     generator_run: str = "runs/generator"
     decomposer_run: str = "runs/decomposer"
     output: pathlib.Path = pathlib.Path("outputs/pair")
     dtype: str = "float16"
-    finetuned: bool = True
+    stage: Literal["mapping", "finetune", "texture"] = "finetune"
     start: str = ""
 
 
 def pack_generator(options: Options) -> None:
     """Writes generator and encoder."""
     directory = pathlib.Path(options.generator_run)
-    run = GeneratorOptions(stage="finetune", directory=directory, start=options.start)
-    player = trained_player(run, finetuned=options.finetuned)
+    run = GeneratorOptions(stage=options.stage, directory=directory, start=options.start)
+    player = trained_player(run)
     generator = nnx.eval_shape(lambda: StyleGAN2(GENERATOR, rngs=nnx.Rngs(0)))
     generator.mapping, generator.synthesis = player.mapping, player.synthesis
     source = "facesem-jax pre-training on faces of gan-face-generate 1.1.1 (MIT, DigiFace-1M)"

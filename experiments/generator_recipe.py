@@ -8,6 +8,7 @@ from experiments.training_loop import LoopConfig, steps_per_call
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.training.autoencode import AutoencodeConfig
 from facesem_jax.training.finetune import FinetuneConfig
+from facesem_jax.training.texture import TextureConfig
 
 GENERATOR = StyleGAN2Config(
     64,
@@ -26,6 +27,7 @@ RECIPE = {
     "flow": (16000, 512, 1e-3),
     "mapping": (80000, 512, 1e-3),
     "finetune": (14400, 64, 1e-3),
+    "texture": (900, 24, 1e-4),
 }
 
 
@@ -44,7 +46,8 @@ class Options:
       encodings: Stream faces that are encoded for the flow.
       carried: Latents that the flow carries for the mapping network to learn.
       start: Generator and encoder (a bundled name or a directory) whose weights stage (a) begins
-        with, and that stages (b) and (c) take in the place of stage (a)'s; empty to begin anew.
+        with, that stages (b) and (c) take in the place of stage (a)'s, and that stage (d) needs;
+        empty to begin anew.
       anchor: A decomposer (a bundled name, a directory, or a run of
         `experiments.pretrain_decomposer`) whose semantics w is to hold linearly; empty for the
         source's latents in their place.
@@ -54,9 +57,10 @@ class Options:
         accelerator and 1 on a CPU.
       autoencode: Weights of stage (a).
       finetune: Weights of stage (c).
+      texture: Weights of stage (d).
     """
 
-    stage: Literal["autoencode", "flow", "mapping", "finetune"]
+    stage: Literal["autoencode", "flow", "mapping", "finetune", "texture"]
     directory: pathlib.Path = pathlib.Path("runs/generator")
     steps: int = 0
     batch_size: int = 0
@@ -71,6 +75,7 @@ class Options:
     steps_per_call: int = 0
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    texture: TextureConfig = dataclasses.field(default_factory=TextureConfig)
 
     def recipe(self) -> "Options":
         """The options with the stage's own numbers where 0 was given."""

@@ -1,11 +1,13 @@
-"""Trains the bundled generator on the face stream, in four stages.
+"""Trains the bundled generator on the face stream, in five stages.
 
     python -m experiments.pretrain_generator --stage autoencode
     python -m experiments.pretrain_generator --stage flow
     python -m experiments.pretrain_generator --stage mapping
     python -m experiments.pretrain_generator --stage finetune
+    python -m experiments.pretrain_generator --stage texture --start digiface64
 
-Each stage starts from the one before it and resumes from its own last checkpoint.
+Each stage starts from the one before it, the last one from packed networks
+(`experiments.bundle_weights`), and resumes from its own last checkpoint.
 """
 
 import jax
@@ -23,8 +25,10 @@ from experiments.mapping_stage import (
     fit_mapping,
     trained_mapping,
 )
+from experiments.texture_stage import fit_texture, textured_player
 from experiments.training_loop import cosine_tail, run_training
 from facesem_jax.command_line import run_command
+from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
@@ -110,22 +114,26 @@ def finetune(options: Options) -> None:
     )
 
 
-def trained_player(options: Options, *, finetuned: bool = True) -> GeneratorPlayer:
-    """Mapping, encoder and synthesis network of a finished run.
+def trained_player(options: Options) -> GeneratorPlayer:
+    """Mapping, encoder and synthesis network after a stage of a run.
 
     Args:
-      options: Names the run's directory; its seed and number of encodings must be the run's.
-      finetuned: Whether to take them after stage (c) or after stage (b).
+      options: Names the stage (not the first two) and the run's directory; seed, number of
+        encodings and start must be the run's.
 
     Raises:
-      FacesemError: If a stage was not run.
+      FacesemError: If a stage was not run, or its networks are no generator yet.
     """
-    if finetuned:
+    if options.stage == "finetune":
         graphs, _, template = finetune_game(options.recipe(), init_player(0))
         state = previous_state(options.directory, "finetune", template)
         player = modules_of(graphs[0], state.generator, averaged=True)
         return GeneratorPlayer(centre_mapping(player.mapping), player.encoder, player.synthesis)
-    return player_before_finetuning(options)
+    if options.stage == "texture":
+        return textured_player(options.recipe())
+    if options.stage == "mapping":
+        return player_before_finetuning(options)
+    raise FacesemError(f"After --stage {options.stage} there is no mapping network yet.")
 
 
 def main(options: Options) -> None:
@@ -135,6 +143,7 @@ def main(options: Options) -> None:
         "flow": fit_flow,
         "mapping": fit_mapping,
         "finetune": finetune,
+        "texture": fit_texture,
     }
     stages[options.stage](options.recipe())
 

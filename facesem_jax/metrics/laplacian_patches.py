@@ -17,6 +17,26 @@ SMALLEST = 16
 """Pixels per side of the pyramid's last level."""
 
 
+def band_sizes(height: int, width: int, smallest: int = SMALLEST) -> list[int]:
+    """Pixels per side of a pyramid's levels, from fine to coarse.
+
+    Args:
+      height: Of the pictures, ``smallest`` times a power of 2.
+      width: The same.
+      smallest: Pixels per side of the last level.
+
+    Raises:
+      FacesemError: If the size does not fit.
+    """
+    levels = int(np.log2(max(height, 1) / smallest)) if height >= smallest else -1
+    if width != height or levels < 0 or smallest * 2**levels != height:
+        raise FacesemError(
+            f"the pictures have {height}x{width} pixels; expected squares of "
+            f"{smallest} times a power of 2."
+        )
+    return [height >> level for level in range(levels + 1)]
+
+
 def laplacian_pyramid(
     images: Float[np.ndarray, "n h w c"], smallest: int = SMALLEST
 ) -> list[Float[np.ndarray, "n hs ws c"]]:
@@ -44,15 +64,9 @@ def laplacian_pyramid(
       (3, (1, 16, 16, 3))
     """
     check_shape("images", images, (None, None, None, None))
-    size = images.shape[1]
-    levels = int(np.log2(max(size, 1) / smallest)) if size >= smallest else -1
-    if images.shape[2] != size or levels < 0 or smallest * 2**levels != size:
-        raise FacesemError(
-            f"the pictures have {images.shape[1]}x{images.shape[2]} pixels; expected squares of "
-            f"{smallest} times a power of 2."
-        )
+    sizes = band_sizes(images.shape[1], images.shape[2], smallest)
     pyramid = [np.asarray(images, np.float32)]
-    for _ in range(levels):
+    for _ in sizes[1:]:
         smaller = _filtered(pyramid[-1])[:, ::2, ::2]
         pyramid[-1] = pyramid[-1] - enlarged(smaller)
         pyramid.append(smaller)

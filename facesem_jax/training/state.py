@@ -23,7 +23,7 @@ class TrainState:
       average: Exponential moving average of ``params``.
       optimizer: The optimiser's state.
       extra: What else a run must find again where it left off, such as directions that were
-        measured under way; a step leaves it as it is. ``None`` has no arrays.
+        measured under way; `make_step`'s leave it as it is. ``None`` has no arrays.
     """
 
     step: Int[Array, ""]
@@ -59,6 +59,25 @@ def modules_of(graph, state: TrainState, *, averaged: bool = False):
     return nnx.merge(graph, state.average if averaged else state.params, state.buffers)
 
 
+def advance(
+    state: TrainState, gradient, optimizer: optax.GradientTransformation, decay: float
+) -> TrainState:
+    """The state after a step of the optimiser.
+
+    Args:
+      state: Before it; ``buffers`` and ``extra`` stay.
+      gradient: Of the parameters.
+      optimizer: The optimiser.
+      decay: Of the moving average; ramped up from 0 over the first steps.
+    """
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    count = state.step + 1
+    rate = jnp.minimum(decay, count / (count + 10))
+    average = optax.incremental_update(params, state.average, 1 - rate)
+    return TrainState(count, params, state.buffers, average, optimizer_state, state.extra)
+
+
 def make_step(
     graph,
     loss: Callable,
@@ -82,13 +101,7 @@ def make_step(
             return loss(nnx.merge(graph, params, state.buffers), batch, state.step)
 
         (total, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        count = state.step + 1
-        rate = jnp.minimum(decay, count / (count + 10))
-        average = optax.incremental_update(params, state.average, 1 - rate)
         terms = terms | {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
-        done = TrainState(count, params, state.buffers, average, optimizer_state, state.extra)
-        return done, terms
+        return advance(state, gradient, optimizer, decay), terms
 
     return step

@@ -1,0 +1,153 @@
+"""Last stage of the generator's training: the samples' texture, against the stream's patches."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+from rich.progress import track
+
+from experiments.autoencode_stage import previous_state
+from experiments.face_sources import stream_batches
+from experiments.generator_recipe import Options
+from experiments.training_loop import cosine_tail, run_training
+from facesem_jax import load_encoder, load_generator
+from facesem_jax.errors import FacesemError
+from facesem_jax.generators.encoder import Encoder
+from facesem_jax.generators.mapping import Mapping
+from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.training.finetune import GeneratorPlayer
+from facesem_jax.training.patch_bands import laplacian_bands
+from facesem_jax.training.state import init_state, modules_of
+from facesem_jax.training.texture import (
+    GROUPS,
+    TextureBatch,
+    TextureConfig,
+    WantedPatches,
+    make_texture_step,
+    patch_directions,
+    wanted_values,
+)
+from facesem_jax.viz.pictures import grid, rgb
+
+_AT_ONCE = 16
+"""Groups of faces that are measured at a time."""
+
+
+def wanted_patches(
+    faces: Iterator[Float[Array, "n h w 3"]], group: int, config: TextureConfig, key: Array
+) -> WantedPatches:
+    """What samples are held to, from batches of faces.
+
+    Args:
+      faces: Batches, each of a multiple of ``group`` faces; the first says how far the channels
+        of the bands spread.
+      group: Samples in a group of the training.
+      config: Number of directions.
+      key: Seeds directions and places.
+    """
+    lines, places = jax.random.split(key)
+    measure = jax.jit(wanted_values, static_argnames="group")
+    theta, totals, batches = None, None, 0
+    for images in faces:
+        if theta is None:
+            bands = jax.jit(laplacian_bands)(images)
+            spreads = [jnp.std(band, axis=(0, 1, 2)) for band in bands]
+            theta = patch_directions(spreads, config.directions, lines)
+            totals = [0.0] * len(theta)
+        values = measure(images, theta, group=group, key=jax.random.fold_in(places, batches))
+        totals = [total + value for total, value in zip(totals, values, strict=True)]
+        batches += 1
+    return WantedPatches(theta, [total / batches for total in totals])
+
+
+def _wanted(options: Options) -> WantedPatches:
+    """The stream's patches; measured anew when a run is resumed, from the same faces."""
+    group = options.batch_size // GROUPS
+    at_once = group * _AT_ONCE
+    batch, _ = stream_batches(options.seed + 14, at_once)
+    parts = track(range(-(-options.texture.faces // at_once)), "measuring patches of the stream")
+    faces = (batch(i).images for i in parts)
+    return wanted_patches(faces, group, options.texture, jax.random.key(options.seed + 15))
+
+
+def _start(options: Options) -> tuple[Mapping, Encoder, Synthesis]:
+    if not options.start:
+        raise FacesemError(
+            "--stage texture goes on from finished networks; give --start, a bundled name or a "
+            "directory of experiments.bundle_weights."
+        )
+    generator = load_generator(options.start)
+    return generator.mapping, load_encoder(options.start), generator.synthesis
+
+
+def _optimizer(options: Options) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(cosine_tail(options.learning_rate, options.steps), b1=0.9, b2=0.99),
+    )
+
+
+def _batches(options: Options, mapping: Mapping, encoder: Encoder) -> Partial:
+    """Step number to samples' w, and half as many faces."""
+    draw, _ = stream_batches(options.seed + 16, options.batch_size // 2)
+    key = jax.random.key(options.seed + 17)
+
+    @jax.jit
+    def latents(mapping, encoder, images, step):
+        z = jax.random.normal(jax.random.fold_in(key, step), (options.batch_size, mapping.z_dim))
+        return mapping(z), encoder(images)
+
+    def batch(draw, mapping, encoder, wanted, step):
+        images = draw(step).images
+        return TextureBatch(*latents(mapping, encoder, images, step), images, wanted)
+
+    return Partial(batch, draw, mapping, encoder, _wanted(options))
+
+
+def fit_texture(options: Options) -> None:
+    """Stage (d): the synthesis network alone, from finished networks."""
+    if options.batch_size % (2 * GROUPS):
+        raise FacesemError(
+            f"batch_size is {options.batch_size}; --stage texture takes multiples of {2 * GROUPS}."
+        )
+    mapping, encoder, synthesis = _start(options)
+    optimizer = _optimizer(options)
+    graph, state = init_state(synthesis, optimizer)
+    batch = _batches(options, mapping, encoder)
+    differences = [jnp.zeros_like(values) for values in batch.args[-1].values]
+    shown = stream_batches(options.seed + 2, 16)[0](0).images
+    z = jax.random.normal(jax.random.key(options.seed + 7), (48, mapping.z_dim))
+    w = jnp.concatenate([encoder(shown), mapping(z)])
+    redraw = jax.jit(lambda synthesis, w: synthesis(w))
+
+    def sheet(state):
+        drawn = rgb(redraw(modules_of(graph, state, averaged=True), w))
+        return grid(np.stack([rgb(shown), *drawn.reshape(4, 16, *drawn.shape[1:])]))
+
+    run_training(
+        options.loop("texture", sheet_steps=100),
+        dataclasses.replace(state, extra=differences),
+        make_texture_step(graph, optimizer, jax.random.key(options.seed + 18), options.texture),
+        batch,
+        sheet,
+    )
+
+
+def textured_player(options: Options) -> GeneratorPlayer:
+    """The networks that the stage started from, with the synthesis network as it became.
+
+    Args:
+      options: Names the run's directory and what it was given as ``--start``.
+
+    Raises:
+      FacesemError: If the stage was not run, or the start is missing.
+    """
+    mapping, encoder, synthesis = _start(options)
+    graph, template = init_state(synthesis, _optimizer(options))
+    state = previous_state(options.directory, "texture", template, extra=True)
+    return GeneratorPlayer(mapping, encoder, modules_of(graph, state, averaged=True))

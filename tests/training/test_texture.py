@@ -1,0 +1,122 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from facesem_jax.training.state import init_state
+from facesem_jax.training.texture import (
+    GROUPS,
+    PARTS,
+    TextureBatch,
+    TextureConfig,
+    WantedPatches,
+    make_texture_step,
+    patch_directions,
+    texture_loss,
+    wanted_values,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+_SIZE, _COUNT = 16, 8
+_GROUP = _COUNT // GROUPS
+_CONFIG = TextureConfig(patches=1.0, coarsest=1.0, reconstruction=0.0, directions=32)
+
+
+class Louder(nnx.Module):
+    """Draws w itself, as pixels, times a gain."""
+
+    def __init__(self, gain):
+        self.gain = nnx.Param(jnp.asarray(gain))
+
+    def __call__(self, w):
+        return w.reshape(-1, _SIZE, _SIZE, 3) * self.gain[...]
+
+
+def _noise(key, count):
+    """Pictures whose loudness varies from one to the next, as faces' texture does."""
+    loudness, pixels = jax.random.split(key)
+    scale = jnp.exp(0.5 * jax.random.normal(loudness, (count, 1)))
+    return scale * jax.random.normal(pixels, (count, _SIZE * _SIZE * 3))
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    theta = patch_directions([jnp.ones(3)], _CONFIG.directions, jax.random.key(0))
+    faces = _noise(jax.random.key(1), 4096).reshape(-1, _SIZE, _SIZE, 3)
+    return WantedPatches(theta, wanted_values(faces, theta, _GROUP, jax.random.key(2)))
+
+
+def _batch(wanted, step):
+    w = _noise(jax.random.fold_in(jax.random.key(3), step), _COUNT)
+    images = jnp.zeros((2, _SIZE, _SIZE, 3))
+    return TextureBatch(w, jnp.zeros((2, w.shape[1])), images, wanted)
+
+
+def test_directions_are_unit_vectors_of_patches_with_channels_of_one_spread():
+    spread = jnp.array([0.5, 1.0, 2.0])
+    (theta,) = patch_directions([spread], 12, jax.random.key(0))
+    chex.assert_shape(theta, (PARTS, 147, 3))
+    lengths = jnp.linalg.norm(theta * jnp.repeat(spread, 49)[:, None], axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+
+
+def test_wanted_values_are_sorted_and_those_of_each_direction(wanted):
+    (values,) = wanted.values
+    chex.assert_shape(values, (PARTS, _GROUP * 4, _CONFIG.directions // PARTS))
+    assert np.all(np.diff(values, axis=1) > 0)
+    np.testing.assert_allclose(jnp.mean(values, axis=1), 0, atol=0.05)
+    # Unit noise times exp(0.5 n) has a spread of exp(0.25); means of sorted values have less.
+    assert 1 < np.sqrt(np.mean(np.square(values))) < np.exp(0.25)
+
+
+def test_the_true_gain_is_where_the_loss_has_no_slope_on_average(wanted):
+    @jax.jit
+    def slope(gain, step):
+        def value(gain):
+            network = Louder(gain)
+            batch, zeros = _batch(wanted, step), [jnp.zeros_like(v) for v in wanted.values]
+            # No running mean: as in the first steps.
+            key = jax.random.fold_in(jax.random.key(4), step)
+            return texture_loss(network, batch, zeros, step % PARTS, key, _CONFIG)[0]
+
+        return jax.grad(value)(gain)
+
+    steps = jnp.arange(600)
+    slopes = [np.asarray(jax.lax.map(lambda s, g=g: slope(g, s), steps)) for g in (0.8, 1.0, 1.25)]
+    low, true, high = (float(np.mean(s)) for s in slopes)
+    error = float(np.std(slopes[1])) / np.sqrt(len(steps))
+    assert low < -5 * error and high > 5 * error
+    assert abs(true) < 3 * error
+
+
+def test_a_running_mean_begins_with_what_is_seen_and_then_remembers(wanted):
+    network, key = Louder(1.0), jax.random.key(5)
+    start = [jnp.full_like(v, 7.0) for v in wanted.values]
+    batch = _batch(wanted, 0)
+    _, (_, (first,)) = texture_loss(network, batch, start, jnp.asarray(1), key, _CONFIG)
+    np.testing.assert_array_equal(first[jnp.array([0, 2, 3])], 7)
+    assert np.abs(first[1]).mean() < 1
+    _, (_, (later,)) = texture_loss(network, batch, start, jnp.asarray(PARTS + 1), key, _CONFIG)
+    np.testing.assert_allclose(
+        later[1], _CONFIG.memory * 7 + (1 - _CONFIG.memory) * first[1], rtol=1e-5
+    )
+
+
+def test_a_training_finds_the_gain_and_keeps_its_differences(wanted):
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.02, 400))
+    graph, state = init_state(Louder(0.5), optimizer)
+    zeros = [jnp.zeros_like(v) for v in wanted.values]
+    state = dataclasses.replace(state, extra=zeros)
+    step = jax.jit(make_texture_step(graph, optimizer, jax.random.key(6), _CONFIG))
+    state, first = step(state, _batch(wanted, 0))
+    for k in range(1, 400):
+        state, terms = step(state, _batch(wanted, k))
+    assert int(state.step) == 400
+    np.testing.assert_allclose(jax.tree.leaves(state.params)[0], 1, atol=0.05)
+    assert set(terms) == {"loss", "gradient_norm", "patches", "reconstruction", "psnr"}
+    assert terms["patches"] < 0.5 * first["patches"]
