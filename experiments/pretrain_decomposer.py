@@ -199,20 +199,21 @@ def face_batches(
     return batch
 
 
-def main(options: Options) -> None:
-    """Runs or resumes the training."""
-    graph, state, optimizer = init_training(options.seed, options.learning_rate, options.steps)
-    loss_config = options.loss
+def checked_loss(options: Options) -> DecomposerLossConfig:
+    """The loss that the options ask for.
+
+    Raises:
+      FacesemError: If an option needs another that was not given.
+    """
+    loss = options.loss
     if options.start:
-        graph, state = init_state(load_any(options.start), optimizer)
-        loss_config = dataclasses.replace(loss_config, hold_steps=0, ramp_steps=1)
+        loss = dataclasses.replace(loss, hold_steps=0, ramp_steps=1)
     if options.hold_view and not options.start:
         raise FacesemError("--hold-view holds a view that was learned; give --start.")
     if options.pairs and options.couple:
         raise FacesemError("--pairs and --couple are two ways to make pairs; give one.")
-    measuring = load_any(options.pairs) if options.pairs else None
     paired = bool(options.pairs or options.couple)
-    if loss_config.exchange and not paired:
+    if loss.exchange and not paired:
         raise FacesemError(
             "--loss.exchange is about pairs of faces; give --pairs a decomposer, or --couple steps."
         )
@@ -221,18 +222,28 @@ def main(options: Options) -> None:
             raise FacesemError(
                 "--couple-pitch, --couple-mixed, --couple-nod-faces say how; give --couple steps."
             )
-        if loss_config.unfold:
+        if loss.unfold:
             raise FacesemError("--loss.unfold needs the latents' turn, which --couple measures.")
     if options.couple_nod_faces and not options.couple_pitch:
         raise FacesemError("--couple-nod-faces goes with --couple-pitch; give both.")
-    if loss_config.unfold_pitch and not (options.couple_pitch and loss_config.unfold):
+    if loss.unfold_pitch and not (options.couple_pitch and loss.unfold):
         raise FacesemError(
             "--loss.unfold-pitch goes with --couple-pitch and --loss.unfold; give all."
         )
-    if options.head_relief != 1 and not loss_config.surface:
+    if options.head_relief != 1 and not loss.surface:
         raise FacesemError("--head-relief says to which surface; give --loss.surface a weight.")
-    if paired and not loss_config.exchange:
-        loss_config = dataclasses.replace(loss_config, exchange=EXCHANGE)
+    if paired and not loss.exchange:
+        loss = dataclasses.replace(loss, exchange=EXCHANGE)
+    return loss
+
+
+def main(options: Options) -> None:
+    """Runs or resumes the training."""
+    loss_config = checked_loss(options)
+    graph, state, optimizer = init_training(options.seed, options.learning_rate, options.steps)
+    if options.start:
+        graph, state = init_state(load_any(options.start), optimizer)
+    measuring = load_any(options.pairs) if options.pairs else None
     make_directory(options.directory)
     encoder = load_encoder(options.encoder) if loss_config.perceptual else None
     surface = None

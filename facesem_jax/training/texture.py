@@ -37,7 +37,7 @@ class TextureConfig:
     coarsest: float = 0.3
     reconstruction: float = 1.0
     noise: float = 0.05
-    memory: float = 0.8
+    memory: float = 0.5
     faces: int = 8192
     directions: int = 512
 

@@ -28,9 +28,8 @@ def test_weight_modulated_port(pair):
     np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
 
 
-@pytest.mark.parametrize(
-    "modulation", ["activations", pytest.param("weights", marks=pytest.mark.whole_run)]
-)
+@pytest.mark.whole_run
+@pytest.mark.parametrize("modulation", ["activations", "weights"])
 def test_pytorch(pair, modulation):
     torch = pytest.importorskip("torch")
     from benchmarks import torch_pair

@@ -102,7 +102,13 @@ def flat_content(format, state):
     return flat
 
 
-@pytest.mark.parametrize("format", files.GOLDEN)
+def _quick_formats():
+    """All, the one with the largest networks in the whole runs alone."""
+    slow = pytest.mark.whole_run
+    return [pytest.param(f, marks=slow if f == "unsup3d" else ()) for f in files.GOLDEN]
+
+
+@pytest.mark.parametrize("format", _quick_formats())
 def test_golden_values_through_safetensors(format, command, tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     state, _ = files.golden(format)
@@ -150,6 +156,7 @@ def test_old_files_float16_and_a_module_prefix(command, tmp_path):
     check_stylegan(tmp_path / "out", "stylegan2-genforce")  # The golden weights are float16-exact.
 
 
+@pytest.mark.whole_run
 def test_a_module_prefix_inside_the_networks_of_unsup3d(command, tmp_path):
     state, _ = files.golden("unsup3d")
     content = files.wrapped("unsup3d", state, files.tensors)
@@ -210,6 +217,7 @@ def test_noise_maps_that_the_file_lacks_are_drawn_once(command, tmp_path):
     assert 0.9 < noise[0].std() < 1.1
 
 
+@pytest.mark.whole_run
 def test_attributes_of_a_network_pickle_are_heeded(checkpoint, command, tmp_path):
     state, arrays = files.golden("stylegan2-nvlabs")
     source = tmp_path / "ada.pkl"

@@ -166,6 +166,7 @@ def test_seeds_are_counted_and_averaged():
     assert cell(row, "albedo_pose") == "–"
 
 
+@pytest.mark.whole_run
 def test_edited_pairs_differ_along_the_direction_alone():
     source = LatentSource(
         lambda index, count: stream_latents(3, index, count, DIM),

@@ -23,6 +23,7 @@ def truth(heads):
     return dict(zip(Angles._fields, np.degrees(heads.view[:, :3]).T, strict=True))
 
 
+@pytest.mark.whole_run
 def test_heads_are_turned_to_all_sides(heads, truth):
     assert heads.pictures.shape == (50, 64, 64, 3)
     assert 40 < np.abs(truth["yaw"]).max() <= 50 and np.abs(truth["pitch"]).max() <= 25
@@ -32,6 +33,7 @@ def test_heads_are_turned_to_all_sides(heads, truth):
     assert np.abs(usual).max() <= 45 and np.std(usual) < np.std(truth["yaw"])
 
 
+@pytest.mark.whole_run
 def test_the_report_compares_with_the_truth(heads, truth, tmp_path, monkeypatch, capsys):
     def measured(images):
         np.testing.assert_array_equal(images, heads.images())

@@ -53,6 +53,7 @@ def test_a_photo_is_decomposed(pair, photo, tmp_path, capsys):
     assert f"light: ambient {expected.light[0, 0]:.3f}" in shown and "reconstruction:" in shown
 
 
+@pytest.mark.whole_run
 def test_the_default_outputs_are_named_after_the_photo(pair, photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _decompose(pair, photo, tmp_path, output=None)

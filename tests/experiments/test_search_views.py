@@ -95,6 +95,7 @@ def test_the_search_begins_at_the_networks_reading(views):
     np.testing.assert_allclose(found[:, :3], read[:, :3], atol=1e-5)
 
 
+@pytest.mark.whole_run
 def test_the_surface_is_the_decomposers_own_or_the_mean_heads(tiny_decomposer, faces):
     def surface(name, relief=1.0):
         search = dataclasses.replace(SEARCH, relief=relief)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import synthetic_faces
+from experiments import synthetic_faces, synthetic_sets
 from experiments.pretrain_decomposer import with_view_net
 from experiments.synthetic_faces import Options, head_sets, main
 from experiments.synthetic_measures import (
@@ -47,6 +47,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 def silent(iterable, name, total):
     return iterable
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_heads_at_once():
+    """One size of the renderer's program for all sets, the size that its own tests compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic_sets, "_CHUNK", 4)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,7 @@ def test_a_restart_does_not_depend_on_the_others():
     np.testing.assert_allclose(three[:2], two, rtol=1e-5)
 
 
+@pytest.mark.whole_run
 def test_the_whole_of_it_is_one_program_without_transfers():
     J, _ = _planted()
     J = jax.device_put(J)
@@ -93,6 +94,7 @@ def test_the_whole_of_it_is_one_program_without_transfers():
     assert result.U.shape == (600, 4)
 
 
+@pytest.mark.whole_run
 def test_other_weights_and_seeds_need_no_new_compilation():
     J, _ = _planted()
     factorize(J, 5, alpha=0.02, beta=0.01, seed=0, restarts=2)

@@ -78,6 +78,7 @@ def test_the_bare_loss_is_the_reconstructions(tiny_decomposer, images):
     assert _loss(tiny_decomposer, images, BARE, key=jax.random.key(1))[0] == total
 
 
+@pytest.mark.whole_run
 def test_the_perceptual_term_is_added_with_its_weight(tiny_decomposer, images, encoder):
     total, terms = _loss(tiny_decomposer, images, PERCEPTUAL, encoder)
     # At scale 1 it is half the distance, which is 4 at most.
@@ -88,6 +89,7 @@ def test_the_perceptual_term_is_added_with_its_weight(tiny_decomposer, images, e
         decomposer_loss(tiny_decomposer, images, 9, KEY, PERCEPTUAL)
 
 
+@pytest.mark.whole_run
 def test_without_confidence_its_maps_have_no_influence(tiny_decomposer, images, encoder):
     other = nnx.clone(tiny_decomposer)
     for head in (other.confidence_net.fine_out, other.confidence_net.coarse_out):
