@@ -92,7 +92,9 @@ def _optimizer(options: Options) -> optax.GradientTransformation:
     )
 
 
-def _batches(options: Options, mapping: Mapping, encoder: Encoder) -> Partial:
+def _batches(
+    options: Options, mapping: Mapping, encoder: Encoder, wanted: WantedPatches
+) -> Partial:
     """Step number to samples' w, and half as many faces."""
     draw, _ = stream_batches(options.seed + 16, options.batch_size // 2)
     key = jax.random.key(options.seed + 17)
@@ -106,7 +108,7 @@ def _batches(options: Options, mapping: Mapping, encoder: Encoder) -> Partial:
         images = draw(step).images
         return TextureBatch(*latents(mapping, encoder, images, step), images, wanted)
 
-    return Partial(batch, draw, mapping, encoder, _wanted(options))
+    return Partial(batch, draw, mapping, encoder, wanted)
 
 
 def fit_texture(options: Options) -> None:
@@ -116,11 +118,16 @@ def fit_texture(options: Options) -> None:
             f"batch_size is {options.batch_size}; --stage texture takes multiples of {2 * GROUPS}."
         )
     mapping, encoder, synthesis = _start(options)
+    shown = stream_batches(options.seed + 2, 16)[0](0).images
+    if encoder.config.resolution != shown.shape[1]:
+        raise FacesemError(
+            f"{options.start} is for {encoder.config.resolution} pixels; the stream's faces have "
+            f"{shown.shape[1]}."
+        )
     optimizer = _optimizer(options)
     graph, state = init_state(synthesis, optimizer)
-    batch = _batches(options, mapping, encoder)
-    differences = [jnp.zeros_like(values) for values in batch.args[-1].values]
-    shown = stream_batches(options.seed + 2, 16)[0](0).images
+    wanted = _wanted(options)
+    differences = [jnp.zeros_like(values) for values in wanted.values]
     z = jax.random.normal(jax.random.key(options.seed + 7), (48, mapping.z_dim))
     w = jnp.concatenate([encoder(shown), mapping(z)])
     redraw = jax.jit(lambda synthesis, w: synthesis(w))
@@ -133,7 +140,7 @@ def fit_texture(options: Options) -> None:
         options.loop("texture", sheet_steps=100),
         dataclasses.replace(state, extra=differences),
         make_texture_step(graph, optimizer, jax.random.key(options.seed + 18), options.texture),
-        batch,
+        _batches(options, mapping, encoder, wanted),
         sheet,
     )
 

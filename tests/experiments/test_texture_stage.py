@@ -85,6 +85,16 @@ def test_bad_options_are_refused_before_anything_is_written(options, wrong, mess
     assert not options.directory.exists()
 
 
+def test_networks_of_another_size_than_the_faces_are_refused(options, monkeypatch):
+    def larger(seed, size):
+        return lambda step: Faces(jnp.zeros((size, 32, 32, 3)), jnp.zeros((size, 1))), 1
+
+    monkeypatch.setattr(texture_stage, "stream_batches", larger)
+    with pytest.raises(FacesemError, match="is for 16 pixels; the stream's faces have 32"):
+        main(options)
+    assert not options.directory.exists()
+
+
 def test_a_stage_without_a_generator_is_named(options):
     with pytest.raises(FacesemError, match="After --stage flow"):
         trained_player(dataclasses.replace(options, stage="flow"))
