@@ -113,10 +113,12 @@ def test_a_training_finds_the_gain_and_keeps_its_differences(wanted):
     zeros = [jnp.zeros_like(v) for v in wanted.values]
     state = dataclasses.replace(state, extra=zeros)
     step = jax.jit(make_texture_step(graph, optimizer, jax.random.key(6), _CONFIG))
-    state, first = step(state, _batch(wanted, 0))
-    for k in range(1, 400):
+    for k in range(400):
         state, terms = step(state, _batch(wanted, k))
     assert int(state.step) == 400
     np.testing.assert_allclose(jax.tree.leaves(state.params)[0], 1, atol=0.05)
     assert set(terms) == {"loss", "gradient_norm", "patches", "reconstruction", "psnr"}
-    assert terms["patches"] < 0.5 * first["patches"]
+    # What is left of the running differences is chance, and all parts of them have been seen.
+    (differences,) = state.extra
+    assert np.all(np.abs(differences).mean(axis=(1, 2)) > 0)
+    assert np.abs(differences).mean() < 0.25
