@@ -86,6 +86,7 @@ def test_a_pose_replaces_the_face_and_the_frame_stays(run, photo):
     assert (run(yaw=5.0, blend="add") != result).any()
 
 
+@pytest.mark.whole_run
 def test_the_mask_follows_what_moves(pair):
     decomposer = load_decomposer(pair)
     image = np.zeros((SIZE, SIZE, 3), np.float32)

@@ -30,7 +30,8 @@ def test_above_the_largest_alpha_no_map_pays_and_just_below_one_does(jacobian):
     assert not np.any(np.asarray(factorize(jacobian, 6, 1.001 * top, restarts=2).U))
 
 
-@pytest.mark.parametrize("target", [pytest.param(0.6, marks=pytest.mark.whole_run), 0.9])
+@pytest.mark.whole_run
+@pytest.mark.parametrize("target", [0.6, 0.9])
 def test_reaches_a_target_sparsity(jacobian, target):
     choice = alpha_for(jacobian, 6, target_sparsity=target, tolerance=0.01, restarts=2)
     assert choice.reached and abs(choice.achieved - target) <= 0.01

@@ -115,6 +115,7 @@ def test_without_weight_the_encoder_is_not_part_of_the_program(tiny_decomposer, 
     assert program(PERCEPTUAL, encoder) != without
 
 
+@pytest.mark.whole_run
 def test_a_better_picture_has_less_of_the_perceptual_term(tiny_decomposer, images, encoder):
     drawn = jax.jit(lambda d, x: d.render(d(x))[0])(tiny_decomposer, images)
     blank = _loss(tiny_decomposer, images, PERCEPTUAL, encoder)[1]
