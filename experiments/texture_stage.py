@@ -1,6 +1,7 @@
 """Last stage of the generator's training: the samples' texture, against the stream's patches."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Float, PRNGKeyArray
 from rich.progress import track
 
 from experiments.autoencode_stage import previous_state
@@ -20,8 +21,8 @@ from facesem_jax.errors import FacesemError
 from facesem_jax.generators.encoder import Encoder
 from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.laplacian_pyramid import laplacian_pyramid
 from facesem_jax.training.finetune import GeneratorPlayer
-from facesem_jax.training.patch_bands import laplacian_bands
 from facesem_jax.training.state import init_state, modules_of
 from facesem_jax.training.texture import (
     GROUPS,
@@ -39,7 +40,10 @@ _AT_ONCE = 16
 
 
 def wanted_patches(
-    faces: Iterator[Float[Array, "n h w 3"]], group: int, config: TextureConfig, key: Array
+    faces: Iterator[Float[jax.Array, "n h w 3"]],
+    group: int,
+    config: TextureConfig,
+    key: PRNGKeyArray,
 ) -> WantedPatches:
     """What samples are held to, from batches of faces.
 
@@ -51,18 +55,15 @@ def wanted_patches(
       key: Seeds directions and places.
     """
     lines, places = jax.random.split(key)
+    first = next(faces)
+    spreads = [jnp.std(band, axis=(0, 1, 2)) for band in jax.jit(laplacian_pyramid)(first)]
+    theta = patch_directions(spreads, config.directions, lines)
     measure = jax.jit(wanted_values, static_argnames="group")
-    theta, totals, batches = None, None, 0
-    for images in faces:
-        if theta is None:
-            bands = jax.jit(laplacian_bands)(images)
-            spreads = [jnp.std(band, axis=(0, 1, 2)) for band in bands]
-            theta = patch_directions(spreads, config.directions, lines)
-            totals = [0.0] * len(theta)
-        values = measure(images, theta, group=group, key=jax.random.fold_in(places, batches))
+    totals, count = [0.0] * len(theta), 0
+    for count, images in enumerate(itertools.chain([first], faces), 1):
+        values = measure(images, theta, group=group, key=jax.random.fold_in(places, count - 1))
         totals = [total + value for total, value in zip(totals, values, strict=True)]
-        batches += 1
-    return WantedPatches(theta, [total / batches for total in totals])
+    return WantedPatches(theta, [total / count for total in totals])
 
 
 def _wanted(options: Options) -> WantedPatches:
@@ -117,6 +118,10 @@ def fit_texture(options: Options) -> None:
         raise FacesemError(
             f"batch_size is {options.batch_size}; --stage texture takes multiples of {2 * GROUPS}."
         )
+    if options.texture.faces < 1:
+        raise FacesemError(f"texture.faces is {options.texture.faces}; expected at least 1.")
+    if not 0 <= options.texture.memory < 1:
+        raise FacesemError(f"texture.memory is {options.texture.memory}; expected 0 to below 1.")
     mapping, encoder, synthesis = _start(options)
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     if encoder.config.resolution != shown.shape[1]:

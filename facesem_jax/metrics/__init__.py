@@ -1,10 +1,11 @@
 """How good directions and generators are: measures that are the same for every method."""
 
+from facesem_jax.laplacian_pyramid import laplacian_pyramid
 from facesem_jax.metrics.bootstrap import Interval, mean_interval
 from facesem_jax.metrics.calibration import Calibration, calibrate
 from facesem_jax.metrics.face_network import FaceNetwork, embed_faces
 from facesem_jax.metrics.kernel_distance import KernelDistance, kernel_distance, polynomial_mmd
-from facesem_jax.metrics.laplacian_patches import laplacian_pyramid, patch_distances
+from facesem_jax.metrics.laplacian_patches import patch_distances
 from facesem_jax.metrics.linear_predictability import linear_predictability
 from facesem_jax.metrics.locality import CompactRegion, compact_region, share_inside
 from facesem_jax.metrics.path_length import PathLength, lerp, path_length, slerp

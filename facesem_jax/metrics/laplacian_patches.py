@@ -2,88 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.ndimage import convolve1d
 
 from facesem_jax.checks import check_shape
 from facesem_jax.errors import FacesemError
+from facesem_jax.laplacian_pyramid import laplacian_pyramid
 
-_FILTER = np.array([1, 4, 6, 4, 1], np.float32) / 16
 PATCH = 7
 """Pixels per side of a patch."""
 Seed = int | Sequence[int]
-SMALLEST = 16
-"""Pixels per side of the pyramid's last level."""
-
-
-def band_sizes(height: int, width: int, smallest: int = SMALLEST) -> list[int]:
-    """Pixels per side of a pyramid's levels, from fine to coarse.
-
-    Args:
-      height: Of the pictures, ``smallest`` times a power of 2.
-      width: The same.
-      smallest: Pixels per side of the last level.
-
-    Raises:
-      FacesemError: If the size does not fit.
-    """
-    levels = int(np.log2(max(height, 1) / smallest)) if height >= smallest else -1
-    if width != height or levels < 0 or smallest * 2**levels != height:
-        raise FacesemError(
-            f"the pictures have {height}x{width} pixels; expected squares of "
-            f"{smallest} times a power of 2."
-        )
-    return [height >> level for level in range(levels + 1)]
-
-
-def laplacian_pyramid(
-    images: Float[np.ndarray, "n h w c"], smallest: int = SMALLEST
-) -> list[Float[np.ndarray, "n hs ws c"]]:
-    """Splits pictures into bands, from fine to coarse; the last is what is left, low-pass.
-
-    Each level holds the picture less the next level's, enlarged: filtered by [1, 4, 6, 4, 1] / 16
-    along both axes, mirrored beyond the border, every second pixel kept.
-
-    Args:
-      images: Any range; height and width are ``smallest`` times the same power of 2.
-      smallest: Pixels per side of the last level.
-
-    Returns:
-      The levels; enlarged and added up, they give the pictures back.
-
-    Raises:
-      FacesemError: If the size does not fit.
-
-    Source:
-      Burt and Adelson (1983); Karras et al., arXiv 1710.10196, section 5 and its code.
-
-    Example:
-      >>> levels = laplacian_pyramid(np.ones((1, 64, 64, 3)))
-      >>> len(levels), levels[-1].shape
-      (3, (1, 16, 16, 3))
-    """
-    check_shape("images", images, (None, None, None, None))
-    sizes = band_sizes(images.shape[1], images.shape[2], smallest)
-    pyramid = [np.asarray(images, np.float32)]
-    for _ in sizes[1:]:
-        smaller = _filtered(pyramid[-1])[:, ::2, ::2]
-        pyramid[-1] = pyramid[-1] - enlarged(smaller)
-        pyramid.append(smaller)
-    return pyramid
-
-
-def enlarged(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n 2*h 2*w c"]:
-    """Doubles the size: zeros between the pixels, filtered by the pyramid's filter times 4."""
-    n, h, w, c = images.shape
-    spread = np.zeros((n, 2 * h, 2 * w, c), np.float32)
-    spread[:, ::2, ::2] = images
-    return 4 * _filtered(spread)
-
-
-def _filtered(images):
-    rows = convolve1d(images, _FILTER, axis=1, mode="mirror")
-    return convolve1d(rows, _FILTER, axis=2, mode="mirror")
+_AT_ONCE = 500
+"""Pictures that are split into bands at a time."""
 
 
 def random_patches(
@@ -166,6 +98,13 @@ def sliced_distances(
     return (totals / theta.shape[1]).tolist()
 
 
+def _bands(images):
+    split = jax.jit(laplacian_pyramid)
+    starts = range(0, max(len(images), 1), _AT_ONCE)
+    pieces = [split(jnp.asarray(images[i : i + _AT_ONCE], jnp.float32)) for i in starts]
+    return [np.concatenate(levels) for levels in zip(*pieces, strict=True)]
+
+
 def patch_distances(
     sets: list[Float[np.ndarray, "n h w 3"]],
     pairs: list[tuple[int, int]],
@@ -202,7 +141,7 @@ def patch_distances(
     """
     for k, one in enumerate(sets):
         check_shape(f"sets[{k}]", one, np.shape(sets[0]))
-    pyramids = [laplacian_pyramid(one) for one in sets]
+    pyramids = [_bands(one) for one in sets]
     for level in range(len(pyramids[0])):
         patches = [
             random_patches(pyramid[level], each, (seed, level, k))

@@ -1,4 +1,4 @@
-"""Patches of pictures' Laplacian bands along directions, differentiable in the pictures."""
+"""Patches of pictures' bands along directions, differentiable in the bands."""
 
 import jax
 import jax.numpy as jnp
@@ -6,54 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from facesem_jax.checks import check_shape
 from facesem_jax.conv import PRECISION
-from facesem_jax.metrics.laplacian_patches import PATCH, SMALLEST, band_sizes
-
-_FILTER = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-
-
-def _filtered(images):
-    for axis in (1, 2):
-        size = images.shape[axis]
-        padding = [(2, 2) if a == axis else (0, 0) for a in range(4)]
-        padded = jnp.pad(images, padding, mode="reflect")
-        images = sum(
-            weight * jax.lax.slice_in_dim(padded, k, k + size, axis=axis)
-            for k, weight in enumerate(_FILTER)
-        )
-    return images
-
-
-def _enlarged(images):
-    n, h, w, c = images.shape
-    spread = jnp.zeros((n, h, 2, w, 2, c), images.dtype).at[:, :, 0, :, 0].set(images)
-    return 4 * _filtered(spread.reshape(n, 2 * h, 2 * w, c))
-
-
-def laplacian_bands(
-    images: Float[Array, "n h w c"], smallest: int = SMALLEST
-) -> list[Float[Array, "n hs ws c"]]:
-    """`facesem_jax.metrics.laplacian_patches.laplacian_pyramid`, to be differentiated.
-
-    Args:
-      images: Any range; height and width are ``smallest`` times the same power of 2.
-      smallest: Pixels per side of the last level.
-
-    Returns:
-      The levels from fine to coarse; enlarged and added up, they give the pictures back.
-
-    Raises:
-      FacesemError: If the size does not fit.
-
-    Source:
-      Burt and Adelson (1983); Karras et al., arXiv 1710.10196, section 5.
-    """
-    check_shape("images", images, (None, None, None, None))
-    bands = [images]
-    for _ in band_sizes(images.shape[1], images.shape[2], smallest)[1:]:
-        smaller = _filtered(bands[-1])[:, ::2, ::2]
-        bands[-1] = bands[-1] - _enlarged(smaller)
-        bands.append(smaller)
-    return bands
+from facesem_jax.metrics.laplacian_patches import PATCH
 
 
 def patches_along(
@@ -68,7 +21,7 @@ def patches_along(
     finest band gives them once, the next, a quarter as large, from two corners, and so on.
 
     Args:
-      bands: Of `laplacian_bands`.
+      bands: Of `facesem_jax.laplacian_pyramid.laplacian_pyramid`.
       theta: Directions in the columns, d = 7 * 7 * c, one set per band.
       key: Seeds the corners.
 

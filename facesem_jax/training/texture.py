@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from facesem_jax.errors import FacesemError
 from facesem_jax.generators.stylegan2 import Synthesis
+from facesem_jax.laplacian_pyramid import laplacian_pyramid
 from facesem_jax.metrics.laplacian_patches import PATCH
 from facesem_jax.training.autoencode import psnr, reconstruction_loss
-from facesem_jax.training.patch_bands import laplacian_bands, patches_along, sorted_in_groups
+from facesem_jax.training.patch_bands import patches_along, sorted_in_groups
 from facesem_jax.training.state import TrainState, advance
 
 
@@ -77,7 +79,7 @@ class TextureBatch(NamedTuple):
 
 
 def patch_directions(
-    spreads: list[Float[Array, " c"]], count: int, key: Array
+    spreads: list[Float[Array, " c"]], count: int, key: PRNGKeyArray
 ) -> list[Float[Array, "parts d k"]]:
     """Random unit directions per band, for patches whose channels have these spreads.
 
@@ -85,7 +87,12 @@ def patch_directions(
       spreads: Standard deviation of each channel, band by band.
       count: Directions per band, a multiple of `PARTS`.
       key: Seeds them.
+
+    Raises:
+      FacesemError: On another count.
     """
+    if count < 1 or count % PARTS:
+        raise FacesemError(f"directions is {count}; expected a multiple of {PARTS}, above 0.")
     found = []
     for level, spread in enumerate(spreads):
         shape = (PARTS, len(spread) * PATCH * PATCH, count // PARTS)
@@ -99,7 +106,7 @@ def wanted_values(
     images: Float[Array, "n h w 3"],
     theta: list[Float[Array, "parts d k"]],
     group: int,
-    key: Array,
+    key: PRNGKeyArray,
 ) -> list[Float[Array, "parts s k"]]:
     """Sorted projections of groups of faces, averaged over the groups.
 
@@ -109,7 +116,7 @@ def wanted_values(
       group: Faces per group; as many as samples in a group of the training.
       key: Seeds the patches' places.
     """
-    bands = laplacian_bands(images)
+    bands = laplacian_pyramid(images)
     flat = [jnp.concatenate(list(lines), axis=1) for lines in theta]
     along = patches_along(bands, flat, key)
     means = [jnp.mean(sorted_in_groups(x, len(images) // group), axis=0) for x in along]
@@ -120,8 +127,8 @@ def texture_loss(
     synthesis: Synthesis,
     batch: TextureBatch,
     running: list[Float[Array, "parts s k"]],
-    step: Array,
-    key: Array,
+    step: Int[Array, ""],
+    key: PRNGKeyArray,
     config: TextureConfig,
 ) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], list[Float[Array, "parts s k"]]]]:
     r"""Distance of the samples' patches from the faces', and the reconstruction.
@@ -157,7 +164,7 @@ def texture_loss(
     drawn = synthesis(jnp.concatenate([batch.w, encoded]))
     part = step % PARTS
     theta = [lines[part] for lines in batch.wanted.theta]
-    found = patches_along(laplacian_bands(drawn[:count]), theta, places)
+    found = patches_along(laplacian_pyramid(drawn[:count]), theta, places)
     # Before its part was seen once, there is no mean.
     memory = jnp.where(step < PARTS, 0.0, config.memory)
     last = len(found) - 1
@@ -166,7 +173,7 @@ def texture_loss(
         groups = sorted_in_groups(projections, GROUPS) - batch.wanted.values[level][part]
         past = running[level][part]
         others = memory * past + (1 - memory) * groups[::-1]
-        weight = config.coarsest if level == last and last else 1.0
+        weight = config.coarsest if level == last else 1.0
         product += weight * jnp.mean(groups * jax.lax.stop_gradient(others)) * GROUPS
         mean = memory * past + (1 - memory) * jax.lax.stop_gradient(jnp.mean(groups, axis=0))
         after.append(running[level].at[part].set(mean))
@@ -185,7 +192,7 @@ def texture_loss(
 def make_texture_step(
     graph,
     optimizer: optax.GradientTransformation,
-    key: Array,
+    key: PRNGKeyArray,
     config: TextureConfig,
     decay: float = 0.995,
 ) -> Callable[[TrainState, TextureBatch], tuple[TrainState, dict]]:

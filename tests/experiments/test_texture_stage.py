@@ -77,6 +77,9 @@ def test_wanted_values_are_the_mean_over_batches():
         ({"start": ""}, "give --start"),
         ({"batch_size": 6}, "multiples of 4"),
         ({"start": "nobody"}, "nobody"),
+        ({"texture": TextureConfig(faces=0)}, "faces is 0"),
+        ({"texture": TextureConfig(memory=1.0)}, "memory is 1.0"),
+        ({"texture": TextureConfig(directions=6)}, "directions is 6; expected a multiple of 4"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(options, wrong, message):

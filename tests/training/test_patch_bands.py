@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from facesem_jax.errors import FacesemError
-from facesem_jax.metrics.laplacian_patches import laplacian_pyramid
-from facesem_jax.training.patch_bands import laplacian_bands, patches_along, sorted_in_groups
+from facesem_jax.laplacian_pyramid import laplacian_pyramid
+from facesem_jax.training.patch_bands import patches_along, sorted_in_groups
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -16,18 +16,8 @@ def images():
     return np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
 
 
-def test_bands_are_those_of_the_measure(images):
-    bands = laplacian_bands(jnp.asarray(images))
-    chex.assert_trees_all_close(bands, laplacian_pyramid(images), atol=1e-5)
-
-
-def test_a_size_without_a_pyramid_is_refused():
-    with pytest.raises(FacesemError, match="24x24 pixels"):
-        laplacian_bands(jnp.zeros((1, 24, 24, 3)))
-
-
 def test_directions_pick_pixels_of_patches_that_lie_side_by_side(images):
-    bands = laplacian_bands(jnp.asarray(images))
+    bands = laplacian_pyramid(jnp.asarray(images))
     # One direction is the first channel's upper left pixel, one the last channel's lower right.
     theta = [jnp.eye(147)[:, jnp.array([0, 146])]] * 2
     found = patches_along(bands, theta, jax.random.key(0))
@@ -45,7 +35,7 @@ def test_directions_pick_pixels_of_patches_that_lie_side_by_side(images):
 
 
 def test_keys_move_the_patches_and_every_place_is_met(images):
-    bands = laplacian_bands(jnp.asarray(images[:1]))[:1]
+    bands = laplacian_pyramid(jnp.asarray(images[:1]))[:1]
     theta = [jnp.eye(147)[:, :1]]
     along = jax.jit(lambda key: patches_along(bands, theta, key)[0][0, 0, 0])
     seen = {float(along(jax.random.key(k))) for k in range(150)}
@@ -54,7 +44,7 @@ def test_keys_move_the_patches_and_every_place_is_met(images):
 
 def test_directions_of_another_size_are_refused(images):
     with pytest.raises(FacesemError, match=r"theta\[1\]"):
-        bands = laplacian_bands(jnp.asarray(images))
+        bands = laplacian_pyramid(jnp.asarray(images))
         patches_along(bands, [jnp.ones((147, 2)), jnp.ones((49, 2))], jax.random.key(0))
 
 
@@ -65,7 +55,7 @@ def test_gradients_equal_central_differences(images):
         lines = [jnp.asarray(t, jnp.float64) for t in theta]
 
         def value(x):
-            found = patches_along(laplacian_bands(x), lines, jax.random.key(1))
+            found = patches_along(laplacian_pyramid(x), lines, jax.random.key(1))
             return sum(jnp.sum(jnp.square(sorted_in_groups(f, 1))) for f in found)
 
         direction = jnp.asarray(np.random.default_rng(5).normal(size=x.shape))

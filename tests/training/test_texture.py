@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
+from facesem_jax.errors import FacesemError
 from facesem_jax.training.state import init_state
 from facesem_jax.training.texture import (
     GROUPS,
@@ -63,6 +64,12 @@ def test_directions_are_unit_vectors_of_patches_with_channels_of_one_spread():
     chex.assert_shape(theta, (PARTS, 147, 3))
     lengths = jnp.linalg.norm(theta * jnp.repeat(spread, 49)[:, None], axis=1)
     np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 10])
+def test_directions_that_cannot_be_parted_are_refused(count):
+    with pytest.raises(FacesemError, match=f"directions is {count}; expected a multiple of 4"):
+        patch_directions([jnp.ones(3)], count, jax.random.key(0))
 
 
 def test_wanted_values_are_sorted_and_those_of_each_direction(wanted):
