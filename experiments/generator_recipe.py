@@ -8,6 +8,7 @@ from experiments.training_loop import LoopConfig, steps_per_call
 from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.training.autoencode import AutoencodeConfig
 from facesem_jax.training.finetune import FinetuneConfig
+from facesem_jax.training.judged_texture import JudgeConfig
 from facesem_jax.training.texture import TextureConfig
 
 GENERATOR = StyleGAN2Config(
@@ -58,6 +59,7 @@ class Options:
       autoencode: Weights of stage (a).
       finetune: Weights of stage (c).
       texture: Weights of stage (d).
+      judge: The discriminator of stage (d), which is left out unless its weight is above 0.
     """
 
     stage: Literal["autoencode", "flow", "mapping", "finetune", "texture"]
@@ -76,6 +78,7 @@ class Options:
     autoencode: AutoencodeConfig = dataclasses.field(default_factory=AutoencodeConfig)
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
     texture: TextureConfig = dataclasses.field(default_factory=TextureConfig)
+    judge: JudgeConfig = dataclasses.field(default_factory=JudgeConfig)
 
     def recipe(self) -> "Options":
         """The options with the stage's own numbers where 0 was given."""
@@ -87,8 +90,17 @@ class Options:
             learning_rate=self.learning_rate or learning_rate,
         )
 
-    def loop(self, name: str, sheet_steps: int = 1000) -> LoopConfig:
-        """How the stage's training is driven; ``name`` is that of its directory."""
-        calls = steps_per_call(self.steps_per_call)
-        directory = self.directory / name
-        return LoopConfig(self.steps, directory, sheet_steps=sheet_steps, steps_per_call=calls)
+    def loop(self, name: str, sheet_steps: int = 1000, steps: int | None = None) -> LoopConfig:
+        """How the stage's training is driven.
+
+        Args:
+          name: Of its directory.
+          sheet_steps: Steps between sample sheets.
+          steps: In all; the stage's own if ``None``.
+        """
+        return LoopConfig(
+            self.steps if steps is None else steps,
+            self.directory / name,
+            sheet_steps=sheet_steps,
+            steps_per_call=steps_per_call(self.steps_per_call),
+        )

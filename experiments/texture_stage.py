@@ -15,6 +15,7 @@ from rich.progress import track
 from experiments.autoencode_stage import previous_state
 from experiments.face_sources import stream_batches
 from experiments.generator_recipe import Options
+from experiments.judged_stage import check_judge, play_judged
 from experiments.training_loop import cosine_tail, run_training
 from facesem_jax import load_encoder, load_generator
 from facesem_jax.errors import FacesemError
@@ -113,7 +114,7 @@ def _batches(
 
 
 def fit_texture(options: Options) -> None:
-    """Stage (d): the synthesis network alone, from finished networks."""
+    """Stage (d): the synthesis network alone, from finished networks, judged if asked for."""
     if options.batch_size % (2 * GROUPS):
         raise FacesemError(
             f"batch_size is {options.batch_size}; --stage texture takes multiples of {2 * GROUPS}."
@@ -123,6 +124,7 @@ def fit_texture(options: Options) -> None:
     if not 0 <= options.texture.memory < 1:
         raise FacesemError(f"texture.memory is {options.texture.memory}; expected 0 to below 1.")
     mapping, encoder, synthesis = _start(options)
+    check_judge(options.judge, options.batch_size, encoder.config.resolution)
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     if encoder.config.resolution != shown.shape[1]:
         raise FacesemError(
@@ -141,11 +143,17 @@ def fit_texture(options: Options) -> None:
         drawn = rgb(redraw(modules_of(graph, state, averaged=True), w))
         return grid(np.stack([rgb(shown), *drawn.reshape(4, 16, *drawn.shape[1:])]))
 
+    state = dataclasses.replace(state, extra=differences)
+    batches = _batches(options, mapping, encoder, wanted)
+    if options.judge.adversarial:
+        player, size = (graph, state, optimizer), encoder.config.resolution
+        play_judged(options, mapping, synthesis, player, size, batches, sheet)
+        return
     run_training(
         options.loop("texture", sheet_steps=100),
-        dataclasses.replace(state, extra=differences),
+        state,
         make_texture_step(graph, optimizer, jax.random.key(options.seed + 18), options.texture),
-        _batches(options, mapping, encoder, wanted),
+        batches,
         sheet,
     )
 

@@ -78,6 +78,20 @@ class TextureBatch(NamedTuple):
     wanted: WantedPatches
 
 
+class TextureResult(NamedTuple):
+    """What `texture_loss` found beside the loss.
+
+    Attributes:
+      terms: The loss's parts.
+      running: The new running mean of the differences, per band.
+      drawn: The batch's samples, then the reconstructions.
+    """
+
+    terms: dict[str, Float[Array, ""]]
+    running: list[Float[Array, "parts s k"]]
+    drawn: Float[Array, "n+m h w 3"]
+
+
 def patch_directions(
     spreads: list[Float[Array, " c"]], count: int, key: PRNGKeyArray
 ) -> list[Float[Array, "parts d k"]]:
@@ -130,7 +144,7 @@ def texture_loss(
     step: Int[Array, ""],
     key: PRNGKeyArray,
     config: TextureConfig,
-) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], list[Float[Array, "parts s k"]]]]:
+) -> tuple[Float[Array, ""], TextureResult]:
     r"""Distance of the samples' patches from the faces', and the reconstruction.
 
     A batch's sorted values differ from the wanted ones by what is wrong and by chance. The square
@@ -151,7 +165,7 @@ def texture_loss(
       config: Weights.
 
     Returns:
-      The loss, and its terms with the new running mean. ``patches`` is the running mean absolute
+      The loss, and what else it found. ``patches`` among its terms is the running mean absolute
       difference over the bands.
 
     Source:
@@ -186,7 +200,7 @@ def texture_loss(
         "reconstruction": reconstruction,
         "psnr": psnr(rebuilt, batch.images),
     }
-    return total, (terms, after)
+    return total, TextureResult(terms, after, drawn)
 
 
 def make_texture_step(
@@ -212,11 +226,9 @@ def make_texture_step(
             random = jax.random.fold_in(key, state.step)
             return texture_loss(synthesis, batch, state.extra, state.step, random, config)
 
-        (total, (terms, running)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params
-        )
-        terms = terms | {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
+        (total, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        terms = found.terms | {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         after = advance(state, gradient, optimizer, decay)
-        return dataclasses.replace(after, extra=running), terms
+        return dataclasses.replace(after, extra=found.running), terms
 
     return step

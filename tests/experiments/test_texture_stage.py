@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax.tree_util import Partial
 
-from experiments import texture_stage
+from experiments import judged_stage, texture_stage
 from experiments.generator_recipe import Options
 from experiments.pretrain_generator import main, trained_player
 from experiments.texture_stage import wanted_patches
@@ -19,12 +19,16 @@ from facesem_jax.generators.config import StyleGAN2Config
 from facesem_jax.generators.encoder import Encoder, EncoderConfig
 from facesem_jax.generators.stylegan2 import StyleGAN2
 from facesem_jax.training.autoencode import Faces
+from facesem_jax.training.judged_texture import JudgeConfig
 from facesem_jax.training.texture import TextureConfig, wanted_values
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 _GENERATOR = StyleGAN2Config(16, (4, 4, 4), z_dim=6, w_dim=6, mapping_layers=2)
 _ENCODER = EncoderConfig(16, (4, 4, 4), 6, groups=2)
 _TEXTURE = TextureConfig(faces=64, directions=8)
+_JUDGE = JudgeConfig(
+    adversarial=1.0, channels=(4, 4), warm_steps=3, steps=2, recent=3, r1_faces=2, interval=4
+)
 
 
 def _stream(seed, size):
@@ -39,7 +43,8 @@ def _stream(seed, size):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(texture_stage, "stream_batches", _stream)
+    for module in (texture_stage, judged_stage):
+        monkeypatch.setattr(module, "stream_batches", _stream)
     generator = StyleGAN2(_GENERATOR, rngs=nnx.Rngs(0, noise=1))
     encoder = Encoder(_ENCODER, rngs=nnx.Rngs(2))
     for name, kind, module in (
@@ -80,6 +85,15 @@ def test_wanted_values_are_the_mean_over_batches():
         ({"texture": TextureConfig(faces=0)}, "faces is 0"),
         ({"texture": TextureConfig(memory=1.0)}, "memory is 1.0"),
         ({"texture": TextureConfig(directions=6)}, "directions is 6; expected a multiple of 4"),
+        ({"judge": JudgeConfig(adversarial=-1.0)}, "judge.adversarial is -1.0"),
+        ({"judge": JudgeConfig(adversarial=float("nan"))}, "judge.adversarial is nan"),
+        ({"judge": JudgeConfig(steps=0)}, "judge.steps is 0; expected at least 1"),
+        ({"judge": JudgeConfig(warm_steps=0)}, "judge.warm_steps is 0"),
+        ({"judge": JudgeConfig(r1_faces=9)}, "judge.r1_faces is 9; expected at most .* 8"),
+        (
+            {"judge": dataclasses.replace(_JUDGE, channels=(4, 4, 4))},
+            "judge.channels has 3 numbers; 16 pixels are halved 2 times",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(options, wrong, message):
@@ -133,3 +147,28 @@ def test_the_synthesis_network_alone_learns_and_resumed_or_in_one_call_it_is_the
     chex.assert_trees_all_equal(*states[:2])
     # Adam turns rounding into steps of its own where a gradient is nearly 0.
     chex.assert_trees_all_close(states[0], states[2], atol=2e-3)
+
+
+@pytest.mark.whole_run
+def test_a_judged_run_warms_its_discriminator_up_and_resumed_it_is_the_same(
+    options, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(texture_stage, "cosine_tail", lambda rate, steps: rate)
+    options = dataclasses.replace(options, steps=5, judge=_JUDGE)
+    main(options)
+    lines = (options.directory / "judge" / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == _JUDGE.warm_steps
+    lines = (options.directory / "texture" / "log.jsonl").read_text().splitlines()
+    terms = json.loads(lines[-1])
+    assert terms["step"] == 5 and terms["verdict"] > 0 and 0 <= terms["right"] <= 1
+
+    resumed = dataclasses.replace(options, directory=tmp_path / "resumed")
+    main(dataclasses.replace(resumed, steps=2))
+    main(resumed)
+    whole, parts = (trained_player(o).synthesis for o in (options, resumed))
+    chex.assert_trees_all_equal(nnx.state(whole, nnx.Param), nnx.state(parts, nnx.Param))
+    unjudged = dataclasses.replace(options, directory=tmp_path / "alone", judge=JudgeConfig())
+    main(unjudged)
+    assert not (tmp_path / "alone" / "judge").exists()
+    alone = trained_player(unjudged).synthesis
+    assert np.any(alone.convs[-1].kernel[...] != whole.convs[-1].kernel[...])
