@@ -1,6 +1,7 @@
 """The discriminator's part in the texture's stage: its warm-up, and the game."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,13 @@ from facesem_jax.generators.mapping import Mapping
 from facesem_jax.generators.stylegan2 import Synthesis
 from facesem_jax.training.adversarial import GameBatch
 from facesem_jax.training.discriminator import Discriminator, DiscriminatorConfig
+from facesem_jax.training.face_stream import from_uint8, to_uint8
 from facesem_jax.training.judged_texture import (
     JudgeConfig,
     JudgedBatch,
     JudgedState,
-    from_bytes,
     judge_loss,
     make_judged_step,
-    to_bytes,
 )
 from facesem_jax.training.state import TrainState, init_state, make_step
 
@@ -45,6 +45,11 @@ def check_judge(config: JudgeConfig, batch_size: int, resolution: int) -> None:
     for name in ("warm_steps", "steps", "recent", "interval", "r1_faces"):
         if getattr(config, name) < 1:
             raise FacesemError(f"judge.{name} is {getattr(config, name)}; expected at least 1.")
+    if config.interval % config.steps:
+        raise FacesemError(
+            f"judge.interval is {config.interval}; expected a multiple of judge.steps, "
+            f"{config.steps}: the first of those has the penalty."
+        )
     if config.r1_faces > batch_size:
         raise FacesemError(
             f"judge.r1_faces is {config.r1_faces}; expected at most the batch's {batch_size}."
@@ -52,22 +57,17 @@ def check_judge(config: JudgeConfig, batch_size: int, resolution: int) -> None:
     if config.adversarial and resolution != 4 * 2 ** len(config.channels):
         raise FacesemError(
             f"judge.channels has {len(config.channels)} numbers; {resolution} pixels are halved "
-            f"{(resolution // 4).bit_length() - 1} times."
+            f"{(resolution // 4).bit_length() - 1} times to 4. Give as many numbers."
         )
 
 
-def _judge(options: Options, resolution: int):
-    """Graph, optimiser and first state of the discriminator."""
+def _warmed(
+    options: Options, mapping: Mapping, synthesis: Synthesis, resolution: int
+) -> tuple[Any, TrainState, optax.GradientTransformation]:
+    """The discriminator after its steps against the start's samples: graph, state, optimiser."""
     config = DiscriminatorConfig(resolution, options.judge.channels)
     optimizer = optax.adam(options.judge.learning_rate, b1=0.0, b2=0.99)
-    critic = Discriminator(config, rngs=nnx.Rngs(options.seed + 19))
-    return *init_state(critic, optimizer), optimizer
-
-
-def _warmed(
-    options: Options, mapping: Mapping, synthesis: Synthesis, graph, state: TrainState, optimizer
-) -> TrainState:
-    """The discriminator after its steps against the start's samples."""
+    graph, state = init_state(Discriminator(config, rngs=nnx.Rngs(options.seed + 19)), optimizer)
     faces, _ = stream_batches(options.seed + 20, options.batch_size)
     key = jax.random.key(options.seed + 21)
 
@@ -78,18 +78,19 @@ def _warmed(
 
     def batch(faces, mapping, synthesis, step, regularise):
         drawn = samples(mapping, synthesis, step)
-        return GameBatch((faces(step).images, from_bytes(to_bytes(drawn))), regularise)
+        return GameBatch((faces(step).images, from_uint8(to_uint8(drawn))), regularise)
 
     def loss(critic, batch, step):
         return judge_loss(critic, *batch.data, batch.regularise, options.judge)
 
-    return run_training(
+    state = run_training(
         options.loop("judge", steps=options.judge.warm_steps),
         state,
         make_step(graph, loss, optimizer),
         Partial(batch, faces, mapping, synthesis),
         kind=lambda step: step % options.judge.interval == 0,
     )
+    return graph, state, optimizer
 
 
 def play_judged(
@@ -113,13 +114,11 @@ def play_judged(
       sheet: Of its state.
 
     Raises:
-      FacesemError: If the discriminator does not fit the networks, or a run in the directory does
-        not fit the options.
+      FacesemError: If a run in the directory does not fit the options.
     """
     graph, state, optimizer = player
     config, size = options.judge, options.batch_size
-    critic_graph, critic, critic_optimizer = _judge(options, resolution)
-    critic = _warmed(options, mapping, synthesis, critic_graph, critic, critic_optimizer)
+    critic_graph, critic, critic_optimizer = _warmed(options, mapping, synthesis, resolution)
     faces, _ = stream_batches(options.seed + 22, config.steps * size)
 
     def batch(batches, faces, step, regularise):
@@ -140,5 +139,5 @@ def play_judged(
         ),
         Partial(batch, batches, faces),
         lambda state: sheet(state.generator),
-        kind=lambda step: step % max(config.interval // config.steps, 1) == 0,
+        kind=lambda step: step % (config.interval // config.steps) == 0,
     )

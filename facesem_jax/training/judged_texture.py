@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from facesem_jax.training.adversarial import GameBatch, critic_loss, generator_loss, r1_penalty
 from facesem_jax.training.discriminator import Discriminator
-from facesem_jax.training.state import TrainState, advance, modules_of
+from facesem_jax.training.face_stream import from_uint8, to_uint8
+from facesem_jax.training.state import TrainState, advance, make_step, modules_of
 from facesem_jax.training.texture import TextureBatch, TextureConfig, texture_loss
 
 
@@ -77,16 +78,6 @@ class JudgedBatch(NamedTuple):
     faces: Float[Array, "steps n h w 3"]
 
 
-def to_bytes(images: Float[Array, "... h w 3"]) -> UInt8[Array, "... h w 3"]:
-    """Pictures in [-1, 1], which is clipped to, in 8 bits."""
-    return jnp.round((jnp.clip(images, -1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def from_bytes(images: UInt8[Array, "... h w 3"]) -> Float[Array, "... h w 3"]:
-    """Pictures of `to_bytes`, in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
 def judge_loss(
     critic: Discriminator,
     faces: Float[Array, "n h w 3"],
@@ -107,7 +98,7 @@ def judge_loss(
       The loss, and among its terms ``right``, the share of pictures that it told rightly.
     """
     # What is drawn comes from bytes; faces that do not would be known by that.
-    faces = from_bytes(to_bytes(faces))
+    faces = from_uint8(to_uint8(faces))
     real, fake = critic(faces), critic(fakes)
     judged = critic_loss(real, fake)
     right = (jnp.mean(real > 0) + jnp.mean(fake < 0)) / 2
@@ -138,7 +129,7 @@ def shown_to_critic(
     earlier = jax.random.randint(slot, (count,), 0, filled)
     newest = jax.random.bernoulli(which, 0.5, (count,))
     slots = jnp.where(newest, step % places, earlier)
-    return from_bytes(recent[slots, jax.random.randint(picture, (count,), 0, pictures)])
+    return from_uint8(recent[slots, jax.random.randint(picture, (count,), 0, pictures)])
 
 
 def make_judged_step(
@@ -172,6 +163,11 @@ def make_judged_step(
       Shrivastava et al. (2017, arXiv 1612.07828), section 2.3, for the pictures of earlier steps.
     """
 
+    def critic_side(critic, batch, step):
+        return judge_loss(critic, *batch, config)
+
+    critic_step = make_step(graphs[1], critic_side, optimizers[1], decay)
+
     def step(state: JudgedState, batch: GameBatch) -> tuple[JudgedState, dict]:
         number, before = state.step, state.generator
         random = jax.random.fold_in(key, number)
@@ -195,7 +191,7 @@ def make_judged_step(
         }
         generator = advance(before, gradient, optimizers[0], decay)
         generator = dataclasses.replace(generator, extra=found.running)
-        drawn = to_bytes(jax.lax.stop_gradient(found.drawn))
+        drawn = to_uint8(jax.lax.stop_gradient(found.drawn))
         recent = state.recent.at[number % state.recent.shape[0]].set(drawn)
 
         judge = state.critic
@@ -203,14 +199,9 @@ def make_judged_step(
         for k, faces in enumerate(batch.data.faces):
             choice = jax.random.fold_in(jax.random.fold_in(random, 1), k)
             fakes = shown_to_critic(recent, number, len(faces), choice)
-            regularise = batch.regularise and k == 0
-
-            def judged(params, faces=faces, fakes=fakes, regularise=regularise):
-                critic = nnx.merge(graphs[1], params, state.critic.buffers)
-                return judge_loss(critic, faces, fakes, regularise, config)
-
-            slope, critic_terms = jax.grad(judged, has_aux=True)(judge.params)
-            judge = advance(judge, slope, optimizers[1], decay)
-        return JudgedState(generator, judge, recent), terms | critic_terms
+            seen = faces, fakes, batch.regularise and k == 0
+            judge, critic_terms = critic_step(judge, seen)
+        terms |= {f"critic_{name}": value for name, value in critic_terms.items()}
+        return JudgedState(generator, judge, recent), terms
 
     return step

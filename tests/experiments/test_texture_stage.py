@@ -89,6 +89,7 @@ def test_wanted_values_are_the_mean_over_batches():
         ({"judge": JudgeConfig(adversarial=float("nan"))}, "judge.adversarial is nan"),
         ({"judge": JudgeConfig(steps=0)}, "judge.steps is 0; expected at least 1"),
         ({"judge": JudgeConfig(warm_steps=0)}, "judge.warm_steps is 0"),
+        ({"judge": JudgeConfig(steps=3)}, "judge.interval is 8; expected a multiple .* 3"),
         ({"judge": JudgeConfig(r1_faces=9)}, "judge.r1_faces is 9; expected at most .* 8"),
         (
             {"judge": dataclasses.replace(_JUDGE, channels=(4, 4, 4))},
@@ -160,7 +161,7 @@ def test_a_judged_run_warms_its_discriminator_up_and_resumed_it_is_the_same(
     assert json.loads(lines[-1])["step"] == _JUDGE.warm_steps
     lines = (options.directory / "texture" / "log.jsonl").read_text().splitlines()
     terms = json.loads(lines[-1])
-    assert terms["step"] == 5 and terms["verdict"] > 0 and 0 <= terms["right"] <= 1
+    assert terms["step"] == 5 and terms["verdict"] > 0 and 0 <= terms["critic_right"] <= 1
 
     resumed = dataclasses.replace(options, directory=tmp_path / "resumed")
     main(dataclasses.replace(resumed, steps=2))
