@@ -88,9 +88,11 @@ def _start(options: Options) -> tuple[Mapping, Encoder, Synthesis]:
 
 
 def _optimizer(options: Options) -> optax.GradientTransformation:
+    # In a game the other player moves too: a long momentum follows what it no longer asks for.
+    momentum = 0.5 if options.judge.adversarial else 0.9
     return optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adam(cosine_tail(options.learning_rate, options.steps), b1=0.9, b2=0.99),
+        optax.adam(cosine_tail(options.learning_rate, options.steps), b1=momentum, b2=0.99),
     )
 
 
@@ -124,6 +126,12 @@ def fit_texture(options: Options) -> None:
     if not 0 <= options.texture.memory < 1:
         raise FacesemError(f"texture.memory is {options.texture.memory}; expected 0 to below 1.")
     mapping, encoder, synthesis = _start(options)
+    blocks = options.texture.blocks
+    if blocks is not None and not 1 <= blocks <= len(synthesis.to_rgbs):
+        raise FacesemError(
+            f"texture.blocks is {blocks}; {options.start} has {len(synthesis.to_rgbs)}. Give 1 to "
+            "as many, or leave it out for all."
+        )
     check_judge(options.judge, options.batch_size, encoder.config.resolution)
     shown = stream_batches(options.seed + 2, 16)[0](0).images
     if encoder.config.resolution != shown.shape[1]:

@@ -14,7 +14,12 @@ from facesem_jax.training.adversarial import GameBatch, critic_loss, generator_l
 from facesem_jax.training.discriminator import Discriminator
 from facesem_jax.training.face_stream import from_uint8, to_uint8
 from facesem_jax.training.state import TrainState, advance, make_step, modules_of
-from facesem_jax.training.texture import TextureBatch, TextureConfig, texture_loss
+from facesem_jax.training.texture import (
+    TextureBatch,
+    TextureConfig,
+    finest_blocks,
+    texture_loss,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +143,8 @@ def make_judged_step(
     key: PRNGKeyArray,
     texture: TextureConfig,
     config: JudgeConfig,
-    decay: float = 0.995,
+    decay: float = 0.998,
+    ramp: float = 3.0,
 ) -> Callable[[JudgedState, GameBatch], tuple[JudgedState, dict]]:
     """Builds the step: the synthesis network's, then the discriminator's.
 
@@ -153,7 +159,9 @@ def make_judged_step(
       key: Seeds places, noise and choices, with the step's number.
       texture: Weights of the texture's stage.
       config: The discriminator's.
-      decay: Of the moving average of the synthesis network's weights; ramped up from 0.
+      decay: Of the moving averages of the weights. A game goes round what it would settle at,
+        so the average is of many of its steps.
+      ramp: As for `facesem_jax.training.state.advance`.
 
     Returns:
       A pure function ``(state, batch) -> (state, terms)``; the batch's data is a `JudgedBatch`,
@@ -174,7 +182,8 @@ def make_judged_step(
         critic = modules_of(graphs[1], state.critic)
 
         def objective(params):
-            synthesis = nnx.merge(graphs[0], params, before.buffers)
+            learned = finest_blocks(params, texture.blocks)
+            synthesis = nnx.merge(graphs[0], learned, before.buffers)
             total, found = texture_loss(
                 synthesis, batch.data.texture, before.extra, number, random, texture
             )
@@ -189,7 +198,7 @@ def make_judged_step(
             "loss": total,
             "gradient_norm": optax.tree.norm(gradient),
         }
-        generator = advance(before, gradient, optimizers[0], decay)
+        generator = advance(before, gradient, optimizers[0], decay, ramp)
         generator = dataclasses.replace(generator, extra=found.running)
         drawn = to_uint8(jax.lax.stop_gradient(found.drawn))
         recent = state.recent.at[number % state.recent.shape[0]].set(drawn)

@@ -60,7 +60,11 @@ def modules_of(graph, state: TrainState, *, averaged: bool = False):
 
 
 def advance(
-    state: TrainState, gradient, optimizer: optax.GradientTransformation, decay: float
+    state: TrainState,
+    gradient,
+    optimizer: optax.GradientTransformation,
+    decay: float,
+    ramp: float = 10.0,
 ) -> TrainState:
     """The state after a step of the optimiser.
 
@@ -69,11 +73,13 @@ def advance(
       gradient: Of the parameters.
       optimizer: The optimiser.
       decay: Of the moving average; ramped up from 0 over the first steps.
+      ramp: Until the decay is reached, step t of n counts in proportion to t^(ramp - 1): the
+        average is of about the last n / ramp steps.
     """
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     count = state.step + 1
-    rate = jnp.minimum(decay, count / (count + 10))
+    rate = jnp.minimum(decay, count / (count + ramp))
     average = optax.incremental_update(params, state.average, 1 - rate)
     return TrainState(count, params, state.buffers, average, optimizer_state, state.extra)
 

@@ -33,6 +33,8 @@ class TextureConfig:
       memory: Share of the running difference that a step keeps.
       faces: Stream faces that the wanted values are the mean of.
       directions: Directions in all; a step takes a quarter of them.
+      blocks: How many of the synthesis network's blocks learn, from the finest on: its
+        convolutions at a resolution and their toRGB. ``None`` for all.
     """
 
     patches: float = 6.0
@@ -42,6 +44,7 @@ class TextureConfig:
     memory: float = 0.5
     faces: int = 8192
     directions: int = 512
+    blocks: int | None = None
 
 
 PARTS = 4
@@ -137,6 +140,28 @@ def wanted_values(
     return [x.reshape(len(x), PARTS, -1).transpose(1, 0, 2) for x in means]
 
 
+def finest_blocks(params, blocks: int | None):
+    """A synthesis network's parameters; those of all but the finest blocks let no gradient pass.
+
+    Args:
+      params: Of a `Synthesis`, as `facesem_jax.training.state.init_state` splits them.
+      blocks: How many blocks learn; ``None`` for all, and for other networks.
+    """
+    if blocks is None:
+        return params
+    first = len(params["to_rgbs"]) - blocks
+
+    def block(name, index=0):
+        # Convolutions 2b-1 and 2b are block b's.
+        return {"to_rgbs": index, "convs": (index + 1) // 2}.get(name, 0)
+
+    def learned(path, x):
+        names = (key.key for key in path[:2] if hasattr(key, "key"))
+        return x if block(*names) >= first else jax.lax.stop_gradient(x)
+
+    return jax.tree_util.tree_map_with_path(learned, params)
+
+
 def texture_loss(
     synthesis: Synthesis,
     batch: TextureBatch,
@@ -222,7 +247,7 @@ def make_texture_step(
 
     def step(state: TrainState, batch: TextureBatch) -> tuple[TrainState, dict]:
         def objective(params):
-            synthesis = nnx.merge(graph, params, state.buffers)
+            synthesis = nnx.merge(graph, finest_blocks(params, config.blocks), state.buffers)
             random = jax.random.fold_in(key, state.step)
             return texture_loss(synthesis, batch, state.extra, state.step, random, config)
 

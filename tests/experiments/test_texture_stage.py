@@ -85,6 +85,8 @@ def test_wanted_values_are_the_mean_over_batches():
         ({"texture": TextureConfig(faces=0)}, "faces is 0"),
         ({"texture": TextureConfig(memory=1.0)}, "memory is 1.0"),
         ({"texture": TextureConfig(directions=6)}, "directions is 6; expected a multiple of 4"),
+        ({"texture": TextureConfig(blocks=0)}, "texture.blocks is 0; .* has 3"),
+        ({"texture": TextureConfig(blocks=4)}, "texture.blocks is 4"),
         ({"judge": JudgeConfig(adversarial=-1.0)}, "judge.adversarial is -1.0"),
         ({"judge": JudgeConfig(adversarial=float("nan"))}, "judge.adversarial is nan"),
         ({"judge": JudgeConfig(steps=0)}, "judge.steps is 0; expected at least 1"),
@@ -155,7 +157,8 @@ def test_a_judged_run_warms_its_discriminator_up_and_resumed_it_is_the_same(
     options, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(texture_stage, "cosine_tail", lambda rate, steps: rate)
-    options = dataclasses.replace(options, steps=5, judge=_JUDGE)
+    texture = dataclasses.replace(_TEXTURE, blocks=2)
+    options = dataclasses.replace(options, steps=5, judge=_JUDGE, texture=texture)
     main(options)
     lines = (options.directory / "judge" / "log.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == _JUDGE.warm_steps
@@ -168,8 +171,19 @@ def test_a_judged_run_warms_its_discriminator_up_and_resumed_it_is_the_same(
     main(resumed)
     whole, parts = (trained_player(o).synthesis for o in (options, resumed))
     chex.assert_trees_all_equal(nnx.state(whole, nnx.Param), nnx.state(parts, nnx.Param))
-    unjudged = dataclasses.replace(options, directory=tmp_path / "alone", judge=JudgeConfig())
+    texture = dataclasses.replace(_TEXTURE, blocks=1)
+    unjudged = dataclasses.replace(
+        options, directory=tmp_path / "alone", judge=JudgeConfig(), texture=texture
+    )
     main(unjudged)
     assert not (tmp_path / "alone" / "judge").exists()
     alone = trained_player(unjudged).synthesis
     assert np.any(alone.convs[-1].kernel[...] != whole.convs[-1].kernel[...])
+    # Convolution 2 is the last of the middle one of three blocks.
+    start = texture_stage.load_generator(options.start).synthesis
+    for network, held, learned in ((whole, 0, 2), (alone, 2, 4)):
+        kernels = [
+            (n.convs[held].kernel[...], n.convs[learned].kernel[...]) for n in (network, start)
+        ]
+        chex.assert_trees_all_close(kernels[0][0], kernels[1][0], rtol=1e-5)
+        assert np.abs(kernels[0][1] - kernels[1][1]).max() > 1e-4

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from facesem_jax.generators.layers import Buffer
-from facesem_jax.training.state import init_state, make_step, modules_of
+from facesem_jax.training.state import advance, init_state, make_step, modules_of
 
 RATE = 0.1
 
@@ -55,6 +55,16 @@ def test_the_average_ramps_up_to_its_decay(started):
     averaged = modules_of(graph, state, averaged=True)
     np.testing.assert_allclose(averaged.slope[...], average, rtol=1e-4)
     assert not np.allclose(modules_of(graph, state).slope[...], average, rtol=1e-3)
+
+
+def test_with_a_ramp_of_one_the_average_is_of_all_steps_alike():
+    _, state = init_state(Line(), optax.sgd(RATE))
+    gradient = jax.tree.map(jnp.ones_like, state.params)
+    for _ in range(7):
+        state = advance(state, gradient, optax.sgd(RATE), decay=0.999, ramp=1.0)
+    # The start counts as the steps do: the mean of 0, -RATE, ..., -7 RATE from it.
+    start, average = Line().slope[...], state.average["slope"][...]
+    np.testing.assert_allclose(average - start, -3.5 * RATE, rtol=1e-5)
 
 
 def test_the_average_is_a_copy_that_donation_cannot_take():

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from facesem_jax.errors import FacesemError
+from facesem_jax.generators.stylegan2 import StyleGAN2Config, Synthesis
 from facesem_jax.training.state import init_state
 from facesem_jax.training.texture import (
     GROUPS,
@@ -16,6 +17,7 @@ from facesem_jax.training.texture import (
     TextureBatch,
     TextureConfig,
     WantedPatches,
+    finest_blocks,
     make_texture_step,
     patch_directions,
     texture_loss,
@@ -99,6 +101,30 @@ def test_the_true_gain_is_where_the_loss_has_no_slope_on_average(wanted):
     error = float(np.std(slopes[1])) / np.sqrt(len(steps))
     assert low < -5 * error and high > 5 * error
     assert abs(true) < 3 * error
+
+
+@pytest.mark.parametrize("blocks", [1, 2, None])
+def test_the_finest_blocks_alone_get_a_gradient(blocks):
+    config = StyleGAN2Config(16, (4, 4, 4), z_dim=6, w_dim=6)
+    synthesis = Synthesis(config, rngs=nnx.Rngs(0))
+    graph, params, buffers = nnx.split(synthesis, nnx.Param, ...)
+    w = jax.random.normal(jax.random.key(0), (2, 6))
+
+    def loss(params):
+        return jnp.mean(jnp.square(nnx.merge(graph, finest_blocks(params, blocks), buffers)(w)))
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    np.testing.assert_allclose(value, jnp.mean(jnp.square(synthesis(w))), rtol=1e-5)
+    names = [f"convs.{k}" for k in range(5)] + [f"to_rgbs.{k}" for k in range(3)]
+    learned = {
+        1: {"convs.3", "convs.4", "to_rgbs.2"},
+        2: {"convs.1", "convs.2", "to_rgbs.1", "convs.3", "convs.4", "to_rgbs.2"},
+    }.get(blocks, {"const", *names})
+    parts = {name: gradient[name.split(".")[0]][int(name.split(".")[1])] for name in names}
+    parts["const"] = gradient["const"]
+    for name, part in parts.items():
+        moved = [bool(np.any(leaf)) for leaf in jax.tree.leaves(part)]
+        assert any(moved) == (name in learned), name
 
 
 def test_a_running_mean_begins_with_what_is_seen_and_then_remembers(wanted):
