@@ -146,18 +146,19 @@ def finest_blocks(params, blocks: int | None):
     Args:
       params: Of a `Synthesis`, as `facesem_jax.training.state.init_state` splits them.
       blocks: How many blocks learn; ``None`` for all, and for other networks.
+
+    Returns:
+      The same tree and values.
     """
     if blocks is None:
         return params
-    first = len(params["to_rgbs"]) - blocks
-
-    def block(name, index=0):
-        # Convolutions 2b-1 and 2b are block b's.
-        return {"to_rgbs": index, "convs": (index + 1) // 2}.get(name, 0)
+    held = len(params["to_rgbs"]) - blocks
+    # Convolutions 2b-1 and 2b are block b's; the constant that all begins with is the first's.
+    first = {"const": min(held, 1), "convs": max(2 * held - 1, 0), "to_rgbs": held}
 
     def learned(path, x):
-        names = (key.key for key in path[:2] if hasattr(key, "key"))
-        return x if block(*names) >= first else jax.lax.stop_gradient(x)
+        index = getattr(path[1], "key", 0)
+        return x if index >= first[path[0].key] else jax.lax.stop_gradient(x)
 
     return jax.tree_util.tree_map_with_path(learned, params)
 
