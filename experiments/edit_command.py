@@ -39,10 +39,10 @@ class Options:
 
     `facesem directions list` shows what can be changed. Examples:
 
-        facesem edit --seed 8 --yaw 20 --component mouth-2=-2.5 -o out.png
+        facesem edit --seed 8 --yaw 20 --component mouth-1=-2.5 -o out.png
         facesem edit --seed 8 --yaw 30 --decorrelated --strip 7 --scale 2 -o strip.png
         facesem edit --latent photo-w.npy --light-x 0.3 --difference -o lit.png
-        facesem edit --photo holiday.jpg --component mouth-2=-2 -o changed.png
+        facesem edit --photo holiday.jpg --component mouth-1=-2 -o changed.png
 
     Attributes:
       output: The PNG file; replaced if it exists.
@@ -187,7 +187,7 @@ def asked_amounts(options: Options, directions: DirectionSet) -> dict[str, float
         except ValueError:
             amount = None
         if amount is None:
-            raise FacesemError(f"--component {text}: expected NAME=AMOUNT, such as mouth-2=-2.5.")
+            raise FacesemError(f"--component {text}: expected NAME=AMOUNT, such as mouth-1=-2.5.")
         if name in directions.names:
             raise FacesemError(f"--component {text}: {name} has an option, --{_dashed(name)}.")
         directions.direction(name)
@@ -296,7 +296,7 @@ def main(options: Options) -> None:
             )
         if options.photo is not None:
             if move is None:
-                raise FacesemError("name a change of the photo, such as --component mouth-2=-2.")
+                raise FacesemError("name a change of the photo, such as --component mouth-1=-2.")
             status.stop()
             _edit_photo(options, generator, asked, move, notes)
             return

@@ -1,6 +1,6 @@
 """The command `facesem`: a face generator's semantics from the shell.
 
-    facesem edit --seed 8 --yaw 20 --component mouth-2=-2.5 -o out.png
+    facesem edit --seed 8 --yaw 20 --component mouth-1=-2.5 -o out.png
 
 Nothing heavy is imported before a command is chosen, so that the help appears at once and only
 `facesem convert` needs PyTorch.
@@ -76,8 +76,8 @@ _COMMANDS: dict[str, Command | Group] = {
 FACESEM = Group("faces of a generator, edited by what its latent space has learned", _COMMANDS)
 
 EXAMPLES = (
-    "facesem edit --seed 8 --yaw 20 --component mouth-2=-2.5 -o out.png",
-    "facesem edit --photo holiday.jpg --component mouth-2=-2 -o changed.png",
+    "facesem edit --seed 8 --yaw 20 --component mouth-1=-2.5 -o out.png",
+    "facesem edit --photo holiday.jpg --component mouth-1=-2 -o changed.png",
     "facesem decompose photo.png",
     "facesem invert photo.png",
     "facesem directions list",

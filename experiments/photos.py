@@ -37,7 +37,7 @@ from facesem_jax.viz.pictures import grid, rgb
 from facesem_jax.viz.png import picture_png
 
 #: Every edit is shown as its photo without it, less and more of it.
-EDITS = {"mouth-2": -3.0, "brows-1": 3.0, "nose-1": 3.0, "light_x": 0.3, "yaw": 12.0}
+EDITS = {"mouth-1": -1.5, "brows-1": 1.5, "nose-1": 1.5, "light_x": 0.3, "yaw": 12.0}
 
 KINDS = ("inversion", "edits")
 FILES = (

@@ -56,7 +56,7 @@ def test_components_that_documents_and_commands_name_are_there():
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     named = set(re.findall(r"--component ([a-z-]+-\d+)=", text))
     named |= set(re.findall(r'"([a-z-]+-\d+)": -?\d', text)) | set(EDITS)
-    assert {"mouth-2", "yaw"} <= named
+    assert {"mouth-1", "yaw"} <= named
     directions = facesem_jax.load_directions(NAME)
     assert named <= set(directions.all_names)
     card = (ROOT / "docs/model_card.md").read_text(encoding="utf-8")
@@ -101,7 +101,7 @@ def test_yaw_is_linear_in_w_and_edits_are_in_degrees(generator, decomposer, late
         return jnp.concatenate([run(f, w[i : i + 64]) for i in range(0, len(w), 64)])
 
     fit = regression_directions(latents[:2048], yaw(latents[:2048]), ("yaw",))
-    # Over 2,048 faces; over 10,000 it is 0.92 (docs/model_card.md, version 7: 0.93).
+    # Over 2,048 faces; over 10,000 it is 0.92 (docs/model_card.md).
     assert float(fit.r2_heldout[0]) > 0.87
     held_out = latents[2048:]
     step = unit_step(fit.v[0])

@@ -180,4 +180,4 @@ def test_the_documented_edit_can_be_opened_with_the_bundled_generator():
     text = re.search(r"```json\n(.*?)```", page.read_text(), re.DOTALL)[1]
     digest = checkpoint_digest(resolve("digiface64", "generator"))
     edit = from_json(text, digest, load_directions("digiface64"), ((1, 128), (10, 128)))
-    assert dict(edit.amounts) == {"mouth-2": -3.0, "yaw": 20.0}
+    assert dict(edit.amounts) == {"mouth-1": -3.0, "yaw": 20.0}

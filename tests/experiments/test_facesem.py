@@ -44,7 +44,7 @@ EVERY_EXAMPLE = sorted({*EXAMPLES, *_documented(), *_in_help()})
 
 
 def test_the_issues_commands_are_among_the_examples():
-    assert "facesem edit --seed 8 --yaw 20 --component mouth-2=-2.5 -o out.png" in EXAMPLES
+    assert "facesem edit --seed 8 --yaw 20 --component mouth-1=-2.5 -o out.png" in EXAMPLES
     for command in ("decompose photo.png", "invert photo.png", "directions list"):
         assert f"facesem {command}" in EXAMPLES
     kinds = {tuple(e.split()[1:3])[: 2 if e.split()[1] == "directions" else 1] for e in EXAMPLES}
@@ -69,7 +69,7 @@ def test_every_example_parses(example):
 def test_an_example_gives_what_it_says():
     _, entry, rest = find_command(shlex.split(EXAMPLES[0])[1:])
     options = tyro.cli(_options(entry), args=rest)
-    assert (options.seed, options.yaw, options.component) == (8, 20.0, ("mouth-2=-2.5",))
+    assert (options.seed, options.yaw, options.component) == (8, 20.0, ("mouth-1=-2.5",))
     assert options.output == pathlib.Path("out.png")
     again = tyro.cli(
         _options(entry),
