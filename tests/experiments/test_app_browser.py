@@ -131,7 +131,9 @@ def test_a_click_on_the_mouth_brings_up_what_moves_it(page):
     # All of them act there; opening it, and shaving the moustache above, change little else.
     assert min(changes.values()) > 0.03
     assert sorted(changes.values())[-2] > 0.1
-    assert sorted(ratios.values())[-2] > 2  # Of version 9 2.4 and 2.3; 2.6 was version 8's best.
+    assert sorted(ratios.values())[-2] > 2.2
+    if max(ratios.values()) <= 2.5:
+        pytest.xfail("version 9's best mouth edit spills more: 2.45, where version 8's had 2.59")
 
 
 def test_pose_undo_and_reset(page):
