@@ -58,32 +58,61 @@ class CanonicalTexture(NamedTuple):
     noise: Float[Array, ""]
 
 
-def canonical_points(
-    depth: Float[Array, "h w"],
-    camera: Intrinsics,
-    window: tuple[float, float],
-) -> CanonicalPoints:
-    """Every second pixel of an ellipse about the middle, on the mirrored mean of a depth map.
+class CanonicalGrid(NamedTuple):
+    """Every second pixel of an ellipse about the middle; the grid is its own mirror image.
+
+    Attributes:
+      u: Column of each point, pixels.
+      v: Row of each point, pixels.
+      mirrored: Number of the point on the other side.
+    """
+
+    u: Float[np.ndarray, " m"]
+    v: Float[np.ndarray, " m"]
+    mirrored: np.ndarray
+
+    def sample(self, maps: Float[Array, "n h w c"]) -> Float[Array, "n m c"]:
+        """Maps at the points, between their pixels."""
+        at = [jnp.asarray(q, maps.dtype)[None, None] for q in (self.u, self.v)]
+        at = [jnp.broadcast_to(q, (maps.shape[0], *q.shape[1:])) for q in at]
+        return bilinear_sample(maps, *at)[:, 0]
+
+
+def canonical_grid(size: int, window: tuple[float, float]) -> CanonicalGrid:
+    """The points that textures are known at.
 
     Args:
-      depth: Canonical depth, scene units; height and width even.
-      camera: Intrinsics.
+      size: Height and width of the canonical maps; even.
       window: Half axes (x, y) in pixels of a 64-pixel image.
     """
-    size = depth.shape[0]
-    depth = (depth + depth[:, ::-1])[None] / 2
     # Between pixels, so that the grid is its own mirror image.
     centres = np.arange(0, size, 2) + 0.5
     u, v = np.meshgrid(centres, centres)
     x, y = ((q - (size - 1) / 2) * 64 / size for q in (u, v))
     inside = (x / window[0]) ** 2 + (y / window[1]) ** 2 < 1
     number = np.cumsum(inside).reshape(inside.shape) - 1
-    mirrored = number[:, ::-1][inside]
-    at = [jnp.asarray(q[inside], depth.dtype)[None, None] for q in (u, v)]
-    z = bilinear_sample(depth[..., None], *at)[0, 0, :, 0]
-    normal = bilinear_sample(normals_from_depth(depth, camera), *at)[0, 0]
-    position = jnp.stack(unproject(at[0][0, 0], at[1][0, 0], z, camera), axis=-1)
-    return CanonicalPoints(position, normal, mirrored)
+    return CanonicalGrid(u[inside], v[inside], number[:, ::-1][inside])
+
+
+def canonical_points(
+    depth: Float[Array, "h w"],
+    camera: Intrinsics,
+    window: tuple[float, float],
+) -> CanonicalPoints:
+    """The points of `canonical_grid` on the mirrored mean of a depth map.
+
+    Args:
+      depth: Canonical depth, scene units; height and width even.
+      camera: Intrinsics.
+      window: Half axes (x, y) in pixels of a 64-pixel image.
+    """
+    depth = (depth + depth[:, ::-1])[None] / 2
+    grid = canonical_grid(depth.shape[1], window)
+    z = grid.sample(depth[..., None])[0, :, 0]
+    normal = grid.sample(normals_from_depth(depth, camera))[0]
+    u, v = (jnp.asarray(q, depth.dtype) for q in grid[:2])
+    position = jnp.stack(unproject(u, v, z, camera), axis=-1)
+    return CanonicalPoints(position, normal, grid.mirrored)
 
 
 def blurred(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
