@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from experiments.decomposition import decompose_faces, faces_sheet
 from experiments.option_checks import check_numbers
+from experiments.pooled_surface import fitted_surface
 from experiments.pretrain_decomposer import with_view_net
 from experiments.training_loop import LoopConfig, run_training
 from facesem_jax.decomposer import Decomposer
@@ -28,12 +29,15 @@ from facesem_jax.training.canonical_texture import (
 )
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW, mirror
 from facesem_jax.training.mean_head import HeadFraming, mean_head_depth
+from facesem_jax.training.pooled_surface import PooledSurfaceConfig
 from facesem_jax.training.relief import with_deeper_sides
 from facesem_jax.training.state import TrainState, init_state, make_step, modules_of
 from facesem_jax.training.view_search import ViewSearchConfig, search_views
 
 #: What views can be searched on.
-SURFACES = ("mean", "head")
+SURFACES = ("mean", "head", "pooled", "shaded")
+#: The second fit's: parallax alone would bend so many functions to the outlines' errors.
+_SHADED = PooledSurfaceConfig(columns=10, rows=18, stiffness=3e-4, shading=0.3)
 _PIECE = 50
 #: The averaged network starts the next search, so its average may not reach far back.
 _DECAY = 0.99
@@ -49,9 +53,15 @@ class ViewLearning:
       batch_size: Faces per step.
       learning_rate: Of Adam; in every round it falls to 0 (cosine).
       seed: Seeds the batches, and the stream where faces come from it.
-      surface: On which mean surface: ``"mean"``, of the decomposer's depth on these faces, or
-        ``"head"``, of the synthetic heads (`facesem_jax.training.mean_head.mean_head_depth`).
+      surface: On which mean surface: ``"mean"``, of the decomposer's depth on these faces;
+        ``"head"``, of the synthetic heads (`facesem_jax.training.mean_head.mean_head_depth`);
+        ``"pooled"``, fitted in every round to what the faces' mean pictures show as they turn,
+        from the decomposer's on (`facesem_jax.training.pooled_surface`); or ``"shaded"``, fitted
+        from there once more to what they show as the decomposer's light turns
+        (`facesem_jax.training.pooled_shading`).
       search: How views are searched.
+      pooled: How that surface is fitted.
+      shaded: The same for the second fit.
     """
 
     rounds: int = 2
@@ -61,6 +71,8 @@ class ViewLearning:
     seed: int = 0
     surface: str = "mean"
     search: ViewSearchConfig = dataclasses.field(default_factory=ViewSearchConfig)
+    pooled: PooledSurfaceConfig = dataclasses.field(default_factory=PooledSurfaceConfig)
+    shaded: PooledSurfaceConfig = _SHADED
 
     def __post_init__(self):
         """Refuses numbers that cannot be."""
@@ -91,7 +103,7 @@ class SearchedViews:
         faces: Float[np.ndarray, "n h w 3"],
         config: ViewLearning,
     ):
-        """Makes the surface that views are searched on.
+        """Makes the surface that views are searched on, or that its fit begins with.
 
         Args:
           decomposer: Gives the depth, and the network for the view to start from.
@@ -101,13 +113,36 @@ class SearchedViews:
         self.decomposer, self.faces, self.config = decomposer, faces, config
         relief = config.search.relief
         if config.surface == "head":
-            framing = HeadFraming(relief=relief)
-            surface = mean_head_depth(load_heads(), decomposer.config, framing)
+            surface = mean_head_depth(load_heads(), decomposer.config, HeadFraming(relief=relief))
         else:
             mean = jnp.asarray(in_pieces(decomposer.depth, faces).mean(axis=0))
             surface = with_deeper_sides(mean, relief)
-        self.points = canonical_points(surface, decomposer.camera, config.search.window)
+        self._surface = np.asarray(surface)
         self._blurred = in_pieces(jax.jit(blurred), faces)
+        self._light = in_pieces(decomposer.light, faces)
+
+    def surface(self, view: Float[np.ndarray, "n 6"]) -> Float[np.ndarray, "h w"]:
+        """What views are searched on, scene units.
+
+        Args:
+          view: The faces' own so far, for the surface that is fitted to their pictures.
+
+        Raises:
+          FacesemError: If no point of that is seen from two sides.
+        """
+        config, surface = self.config, self._surface
+        fits = {"pooled": (config.pooled,), "shaded": (config.pooled, config.shaded)}
+        for fit in fits.get(config.surface, ()):
+            surface, _ = fitted_surface(
+                self._blurred,
+                view,
+                self._light,
+                surface,
+                self.decomposer.config,
+                self.decomposer.camera,
+                fit,
+            )
+        return surface
 
     def start(self, state: TrainState) -> TrainState:
         """The state with a place for the views."""
@@ -126,9 +161,11 @@ class SearchedViews:
         """
         near = np.abs(np.degrees(view[:, 1])) < self.config.search.near
         config, camera = self.decomposer.config, self.decomposer.camera
-        carry = jax.jit(lambda x, view: texture_in_view(x, view, self.points, config, camera))
+        surface = jnp.asarray(self.surface(view))
+        points = canonical_points(surface, camera, self.config.search.window)
+        carry = jax.jit(lambda x, view: texture_in_view(x, view, points, config, camera))
         chosen = carry(self._blurred[near], view[near])
-        return fit_texture(np.asarray(chosen), self.points, self.config.search.components)
+        return fit_texture(np.asarray(chosen), points, self.config.search.components)
 
     def searched(self, network: nnx.Module) -> Float[np.ndarray, "n 6"]:
         """The views of all faces, searched from a network's reading."""

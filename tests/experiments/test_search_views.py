@@ -14,9 +14,9 @@ from experiments.searched_views import SearchedViews, ViewLearning, in_pieces
 from facesem_jax import load_decomposer
 from facesem_jax.errors import FacesemError
 from facesem_jax.heads import load_heads
-from facesem_jax.training.canonical_texture import canonical_points
 from facesem_jax.training.decomposer_loss import MIRROR_VIEW
 from facesem_jax.training.mean_head import HeadFraming, mean_head_depth
+from facesem_jax.training.pooled_surface import PooledSurfaceConfig, surface_functions
 from facesem_jax.training.state import init_state
 from facesem_jax.training.view_search import ViewSearchConfig
 
@@ -99,20 +99,40 @@ def test_the_search_begins_at_the_networks_reading(views):
 def test_the_surface_is_the_decomposers_own_or_the_mean_heads(tiny_decomposer, faces):
     def surface(name, relief=1.0):
         search = dataclasses.replace(SEARCH, relief=relief)
-        made = SearchedViews(tiny_decomposer, faces, ViewLearning(surface=name, search=search))
-        return np.asarray(made.points.position[:, 2])
+        config = ViewLearning(surface=name, search=search, pooled=pooled, shaded=shaded)
+        made = SearchedViews(tiny_decomposer, faces, config)
+        return made.surface(np.asarray(tiny_decomposer.view(jnp.asarray(faces))))
 
-    def expected(depth):
-        points = canonical_points(depth, tiny_decomposer.camera, SEARCH.window)
-        return np.asarray(points.position[:, 2])
-
+    # Bins that whatever an untrained network reads falls into, on either side of 0; so stiff that
+    # the surface stays within its range.
+    pooled = PooledSurfaceConfig(
+        yaw=(-90, 0, 90), pitch=(-90, 90), columns=2, rows=2, least=1, stiffness=10.0
+    )
+    shaded = dataclasses.replace(pooled, columns=3, rows=3, shading=1e-3)
     mean = jnp.mean(tiny_decomposer.depth(jnp.asarray(faces)), axis=0)
-    np.testing.assert_allclose(surface("mean"), expected(mean), atol=1e-5)
+    np.testing.assert_allclose(surface("mean"), mean, atol=1e-5)
     framing = HeadFraming(relief=1.4)
     head = mean_head_depth(load_heads(), tiny_decomposer.config, framing)
-    np.testing.assert_allclose(surface("head", 1.4), expected(head), atol=1e-6)
+    np.testing.assert_allclose(surface("head", 1.4), head, atol=1e-6)
     assert np.abs(surface("head", 1.4) - surface("head")).max() > 0.01
-    with pytest.raises(FacesemError, match="surface is 'ear'; use one of mean, head"):
+    fitted = surface("pooled")
+    np.testing.assert_array_equal(fitted, fitted[:, ::-1])
+    # The mean made alike left and right, and changed by the fit's four functions alone.
+    functions = surface_functions(len(fitted), pooled).maps.reshape(4, -1)
+    change = (fitted - (mean + mean[:, ::-1]) / 2).reshape(-1)
+    coefficients = np.linalg.lstsq(functions.T, change, rcond=None)[0]
+    np.testing.assert_allclose(coefficients @ functions, change, atol=1e-5)
+    assert np.abs(change).max() > 1e-5
+    # Then by the next fit's nine, on what the decomposer reads of the light.
+    functions = surface_functions(len(fitted), shaded).maps.reshape(9, -1)
+    lit = surface("shaded")
+    coefficients = np.linalg.lstsq(functions.T, (lit - fitted).reshape(-1), rcond=None)[0]
+    np.testing.assert_allclose(coefficients @ functions, (lit - fitted).reshape(-1), atol=1e-5)
+    shaded = dataclasses.replace(shaded, shading=0.0)
+    assert np.abs(lit - surface("shaded")).max() > 1e-5
+    with pytest.raises(
+        FacesemError, match="surface is 'ear'; use one of mean, head, pooled, shaded"
+    ):
         ViewLearning(surface="ear")
 
 
