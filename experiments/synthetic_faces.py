@@ -113,7 +113,7 @@ class Options:
       prior_shape: What the numbers of ``prior`` mean, see `DecomposerConfig.prior_shape`.
       seed: Seeds heads, weights and orders.
       output: Directory for the results; earlier results there are replaced.
-      quick: A run of some minutes that shows that everything works; its numbers mean nothing.
+      quick: A run of some 2 minutes that shows that everything works; its numbers mean nothing.
       loss: Weights and schedule of the loss.
       view_heads: Heads to train on whose views are searched.
       views: How views are searched and learned. ``views`` and ``evaluate`` need the same.
