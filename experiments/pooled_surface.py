@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from facesem_jax.decomposer.camera import Intrinsics
 from facesem_jax.decomposer.config import DecomposerConfig
+from facesem_jax.errors import FacesemError
 from facesem_jax.training.canonical_texture import canonical_points
 from facesem_jax.training.pooled_shading import (
     pooled_shading,
@@ -31,7 +32,7 @@ _MARGIN = 0.01
 def fitted_surface(
     images: Float[np.ndarray, "n h w 3"],
     view: Float[np.ndarray, "n 6"],
-    light: Float[np.ndarray, "n 4"],
+    light: Float[np.ndarray, "n 4"] | None,
     start: Float[np.ndarray, "h w"],
     sizes: DecomposerConfig,
     camera: Intrinsics,
@@ -42,7 +43,7 @@ def fitted_surface(
     Args:
       images: From `facesem_jax.training.canonical_texture.blurred`.
       view: Theirs, as in `facesem_jax.decomposer.Decomposition.view`.
-      light: Theirs, (ambient, diffuse, d_x, d_y); looked at if ``config.shading`` is above 0.
+      light: Theirs, (ambient, diffuse, d_x, d_y); needed if ``config.shading`` is above 0.
       start: Where the surface begins, scene units; left and right are made alike.
       sizes: Of the decomposer: the range of depth, and the centre of the rotation.
       camera: Intrinsics.
@@ -52,14 +53,20 @@ def fitted_surface(
       The surface in scene units, left and right alike, and what was left before each round.
 
     Raises:
-      FacesemError: If no point is seen from two sides, or views have a wrong shape.
+      FacesemError: If no point is seen from two sides, views have a wrong shape, or light is needed
+        and not given.
     """
+    if config.shading and light is None:
+        raise FacesemError("shading needs the light of the pictures; give it, or shading 0.")
     start = np.asarray(start, np.float64)
     start = (start + start[:, ::-1]) / 2
     functions = surface_functions(len(start), config)
     bins, count = view_bins(view, config), config.shape[0] * config.shape[1]
     given = images, view, light, bins
-    pieces = [tuple(x[k : k + _AT_ONCE] for x in given) for k in range(0, len(images), _AT_ONCE)]
+    pieces = [
+        jax.tree.map(lambda x, k=k: x[k : k + _AT_ONCE], given)
+        for k in range(0, len(images), _AT_ONCE)
+    ]
 
     @jax.jit
     def sums(points, images, view, light, bins):

@@ -119,7 +119,8 @@ class SearchedViews:
             surface = with_deeper_sides(mean, relief)
         self._surface = np.asarray(surface)
         self._blurred = in_pieces(jax.jit(blurred), faces)
-        self._light = in_pieces(decomposer.light, faces)
+        lit = config.surface == "shaded"
+        self._light = in_pieces(decomposer.light, faces) if lit else None
 
     def surface(self, view: Float[np.ndarray, "n 6"]) -> Float[np.ndarray, "h w"]:
         """What views are searched on, scene units.

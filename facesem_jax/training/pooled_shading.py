@@ -140,9 +140,8 @@ def shading_equations(
     across, _, along = np.asarray(normals(depth), np.float64).T
     slopes, seen = relative_slopes(pooled), np.asarray(pooled.moments, np.float64)[:, 0, 0]
     share = np.minimum(seen, config.least) / config.least
-    weight, error, kappa = share, np.zeros_like(share), 0.0
+    fallen, weight = slopes * (1 + config.diffuse * along), share
     for _ in range(_REWEIGHTED):
-        fallen = slopes * (1 + config.diffuse * along)
         kappa = np.sum(weight * fallen * across) / np.maximum(np.sum(weight * across**2), 1e-12)
         if not kappa > 0:
             count = len(functions.bending)

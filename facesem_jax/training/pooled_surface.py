@@ -13,7 +13,7 @@ method,
 with :math:`\bar T_{bp}` the mean over the heads of a bin b of views of what they show of point p,
 :math:`w_{bp}` how many of them show it, up to a number, times :math:`1 / (1 + e_{bp}^2 / o^2)`
 (Geman and McClure: outlines move over the surface, and no surface explains them), and
-:math:`\phi_j` products of cosines, alike left and right, with f_j their half waves.
+:math:`\phi_j` products of cosines, alike left and right, with f_j their whole waves.
 """
 
 import dataclasses
@@ -116,6 +116,9 @@ def view_bins(view: Float[np.ndarray, "n 6"], config: PooledSurfaceConfig) -> In
     Args:
       view: As in `facesem_jax.decomposer.Decomposition.view`.
       config: The edges.
+
+    Raises:
+      FacesemError: If the views have a wrong shape.
     """
     check_shape("view", view, (None, 6))
     pitch, yaw = np.degrees(np.asarray(view, np.float64)[:, :2]).T

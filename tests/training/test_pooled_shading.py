@@ -203,3 +203,5 @@ def test_light_shows_a_surface_better_than_parallax_alone(heads):
 def test_as_many_lights_as_heads(heads):
     with pytest.raises(FacesemError, match="light"):
         pooled_shading(heads[0][:4], heads[1][:4], heads[2][:3], points(), SIZES, CAMERA)
+    with pytest.raises(FacesemError, match="shading needs the light"):
+        fitted_surface(heads[0][:4], heads[1][:4], None, SURFACE, SIZES, CAMERA, CONFIG)

@@ -27,8 +27,6 @@ from facesem_jax.training.pooled_surface import (
 SIZE = 32
 SIZES = DecomposerConfig.compact(image_size=SIZE)
 CAMERA = intrinsics(SIZE, SIZES.fov_degrees)
-#: Of the heads of this file, whose light nobody looks at.
-UNLIT = np.zeros((400, 4), np.float32)
 CONFIG = PooledSurfaceConfig(
     window=(20.0, 24.0), yaw=(-30, -18, -6, 6, 18, 30), columns=3, rows=5, least=10
 )
@@ -75,7 +73,7 @@ def off(surface, truth):
 
 def test_the_surface_is_found_from_views_that_err(heads, truth):
     start = np.asarray(1 + 0.1 * jnp.tanh(depth_prior(SIZES)))
-    found, left = fitted_surface(*heads, UNLIT, start, SIZES, CAMERA, CONFIG)
+    found, left = fitted_surface(*heads, None, start, SIZES, CAMERA, CONFIG)
     assert off(found, truth) < 0.35 * off(start, truth)
     assert left[-1] < 0.97 * left[0]
     assert found.shape == (SIZE, SIZE) and found.dtype == np.float32
@@ -87,8 +85,8 @@ def test_single_heads_would_not_do(heads, truth):
     # 12 of the 400: what is asked is that many together say what few do not.
     start = np.asarray(1 + 0.1 * jnp.tanh(depth_prior(SIZES)))
     images, view = (x[:12] for x in heads)
-    few, _ = fitted_surface(images, view, UNLIT[:12], start, SIZES, CAMERA, CONFIG)
-    many, _ = fitted_surface(*heads, UNLIT, start, SIZES, CAMERA, CONFIG)
+    few, _ = fitted_surface(images, view, None, start, SIZES, CAMERA, CONFIG)
+    many, _ = fitted_surface(*heads, None, start, SIZES, CAMERA, CONFIG)
     assert off(many, truth) < 0.7 * off(few, truth)
 
 
@@ -198,4 +196,4 @@ def test_numbers_that_cannot_be(change, match):
 def test_heads_that_do_not_turn_are_refused(heads, truth):
     images, view = heads
     with pytest.raises(FacesemError, match="seen from two sides"):
-        fitted_surface(images[:20], 0 * view[:20], UNLIT[:20], truth, SIZES, CAMERA, CONFIG)
+        fitted_surface(images[:20], 0 * view[:20], None, truth, SIZES, CAMERA, CONFIG)
